@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+
+GO       ?= go
+FUZZTIME ?= 30s
+
+version := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+tool    := $(GO) tool -modfile=tools/go.mod
+
+.DEFAULT_GOAL := help
+.PHONY: help build run demo test lint fmt bench fuzz clean
+
+help: ## show what there is to make
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+
+build: ## build bin/ipamlog
+	$(GO) build -trimpath -ldflags '-X main.version=$(version)' -o bin/ipamlog .
+
+run: build ## build, and run the daemon with its embedded etcd
+	./bin/ipamlog serve
+
+demo: build ## build, and play a morning of containers without Docker
+	./bin/ipamlog demo
+
+test: ## run all tests with the race detector; as root, on real Docker engines too
+	sh scripts/prepare
+	$(GO) vet ./...
+	$(GO) test -race -count=1 -timeout 18m ./...
+
+lint: ## check style, the house's rules and known vulnerabilities (the first time builds the tools, some minutes)
+	$(tool) golangci-lint run
+	sh tools/vulncheck
+
+fmt: ## format the code as lint wants it
+	$(tool) gofumpt -w .
+
+bench: ## measure against bare etcd puts
+	$(GO) run ./bench
+
+fuzz: ## run every fuzz target for FUZZTIME (30s)
+	@grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
+			echo "$$target in $$(dirname "$$file")"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s "$$(dirname "$$file")" </dev/null || exit 1; \
+		done || exit 1; \
+	done
+
+clean: ## remove what was built
+	rm -rf bin dist

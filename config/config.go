@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import "github.com/ipamlog/ipamlog/render"
+
+// Global are the options of all commands. The zero value is not valid, use
+// [Load].
+type Global struct {
+	// ClusterStore are the etcd endpoints, each host:port, http(s)://host:port
+	// or unix://path. None: the embedded etcd of this host.
+	ClusterStore []string `koanf:"cluster-store"`
+	// Prefix is where all keys live; it begins and ends with a slash.
+	Prefix string `koanf:"prefix"`
+	// DataDir is the absolute path of the daemon's own directory.
+	DataDir string `koanf:"data-dir"`
+
+	// CACert, Cert and Key are PEM files, or empty. Cert and Key come together.
+	CACert string `koanf:"cacert"`
+	Cert   string `koanf:"cert"`
+	Key    string `koanf:"key"`
+	// User and Password are for etcd's own users: both or neither.
+	User     string `koanf:"user"`
+	Password Secret `koanf:"password"`
+
+	// Output is how lists are printed.
+	Output  render.Format `koanf:"output"`
+	Debug   bool          `koanf:"debug"`
+	NoColor bool          `koanf:"no-color"`
+}
+
+// Off is what Engine and Listen are when there is none.
+const Off = "off"
+
+// Serve are the daemon's own options.
+type Serve struct {
+	// Socket is the absolute path of the socket on which Docker asks.
+	Socket string `koanf:"socket"`
+	// SocketGroup is the group that may use the socket beside root, or empty.
+	SocketGroup string `koanf:"socket-group"`
+	// Host is this host's name in the log. It is empty only where the kernel
+	// has no name for the machine and none was given.
+	Host string `koanf:"host"`
+	// Engine is the address of Docker's API with its scheme, or [Off].
+	Engine string `koanf:"engine"`
+	// Listen is the host:port for metrics, health and console, or [Off].
+	Listen string `koanf:"listen"`
+	// DefaultAddressPools are what pools without a subnet are cut from, each
+	// "BASE,SIZE" as [ParseAddressPool] reads it. None: the built-in ones.
+	DefaultAddressPools []string `koanf:"default-address-pool"`
+}
+
+// Config is everything that was asked for.
+type Config struct {
+	Global `koanf:",squash"`
+	Serve  `koanf:",squash"`
+
+	// File is the configuration file that was read, or empty.
+	File string `koanf:"-"`
+	// Warnings are sentences for the log about what was given and not used.
+	Warnings []string `koanf:"-"`
+}

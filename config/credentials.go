@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"os"
+	"strings"
+
+	"github.com/cockroachdb/errors"
+)
+
+// credentials takes a user apart that was written name:password as for
+// etcdctl, and refuses a password that others may have read by now.
+func (l layer) credentials(values map[string]any) error {
+	if user, ok := values["user"].(string); ok {
+		if name, password, ok := strings.Cut(user, ":"); ok {
+			values["user"], values["password"] = name, password
+		}
+	}
+	_, password := values["password"]
+	_, passwordFile := values["password-file"]
+	switch {
+	case password && l.overlooked:
+		return errors.New("a password on the command line is seen by everyone on this machine; set IPAMLOG_PASSWORD, or name a file with --password-file")
+	case password && passwordFile:
+		return errors.Newf("%s and %s are both given; leave one out",
+			l.place(option{name: "password"}), l.place(option{name: "password-file"}))
+	}
+	return nil
+}
+
+// readPasswordFile returns what the file holds but the line break at its end,
+// which editors put there.
+func readPasswordFile(path string) (Secret, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", errors.Newf("the password file cannot be read; mend it or name another with --password-file: %v", err)
+	}
+	password := strings.TrimRight(string(text), "\r\n")
+	if password == "" {
+		return "", errors.Newf("the password file %s is empty; write the password into it", path)
+	}
+	return Secret(password), nil
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// option is one thing that can be asked for, by its name as a flag and in the
+// file; the environment's name follows from it.
+type option struct {
+	name string
+	// read makes the option's value of what a flag, a variable or the file
+	// holds. Its error reads on after the place where that was given.
+	read func(given any) (any, error)
+}
+
+func (o option) variable() string {
+	return variablePrefix + strings.ToUpper(strings.ReplaceAll(o.name, "-", "_"))
+}
+
+const (
+	variablePrefix = "IPAMLOG_"
+	configFlag     = "config"
+	configVariable = variablePrefix + "CONFIG"
+)
+
+// options are all there are, in the order in which they are listed.
+var options = []option{
+	{"cluster-store", readEndpoints},
+	{"prefix", as(readPrefix)},
+	{"data-dir", as(readPath)},
+	{"cacert", as(readPath)},
+	{"cert", as(readPath)},
+	{"key", as(readPath)},
+	{"user", as(readUser)},
+	{"password", as(readPassword)},
+	{"password-file", as(readPath)},
+	{"output", as(readOutput)},
+	{"debug", readBool},
+	{"no-color", readBool},
+	{"socket", as(readPath)},
+	{"host", as(readHost)},
+	{"engine", as(readEngine)},
+	{"listen", as(readListen)},
+	{"default-address-pool", readAddressPools},
+}
+
+func optionNamed(name string) (option, bool) {
+	i := slices.IndexFunc(options, func(o option) bool { return o.name == name })
+	if i < 0 {
+		return option{}, false
+	}
+	return options[i], true
+}
+
+// RegisterGlobal adds the options of all commands to flags. The defaults they
+// show are those of the surroundings; the man pages show root's.
+func RegisterGlobal(flags *pflag.FlagSet, around Surroundings) {
+	defaults := around.Defaults()
+	r := registry{flags}
+	flags.String(configFlag, "", "configuration `file`, with these options' names (default "+around.DefaultFile+" where it exists) [$"+configVariable+"]")
+	r.list("cluster-store", "etcd `endpoints`, separated by commas; none is the embedded etcd of this host")
+	r.text("prefix", "", defaults.Prefix, "where all `keys` live in etcd")
+	r.text("data-dir", "", defaults.DataDir, "`directory` of the embedded etcd, the release spool and the index")
+	r.text("cacert", "", "", "PEM `file` with the authority that signed etcd's certificates")
+	r.text("cert", "", "", "PEM `file` with the client certificate for etcd")
+	r.text("key", "", "", "PEM `file` with the client certificate's key")
+	r.text("user", "", "", "user `name` for etcd; the password is read from $IPAMLOG_PASSWORD or --password-file")
+	r.text("password-file", "", "", "`file` with the user's password")
+	r.text("output", "o", string(defaults.Output), "`format` in which lists are printed: table, json, jsonl or csv")
+	r.flag("debug", "log more")
+	r.flag("no-color", "never print in colour [$NO_COLOR]")
+
+	// As etcdctl has it: known only so that it is refused with an explanation.
+	r.text("password", "", "", "refused: see --password-file")
+	flags.Lookup("password").Hidden = true
+}
+
+// RegisterServe adds the daemon's own options to flags.
+func RegisterServe(flags *pflag.FlagSet, around Surroundings) {
+	defaults := around.Defaults()
+	r := registry{flags}
+	r.text("socket", "", defaults.Socket, "`socket` on which Docker asks for addresses")
+	r.text("socket-group", "", "", "`group` that may use the socket beside its owner")
+	r.text("host", "", "", "this host's `name` in the log (default the host name)")
+	r.text("engine", "", defaults.Engine, "`address` of Docker's API, or off to do without")
+	r.text("listen", "", defaults.Listen, "`address` for metrics, health and console, or off")
+	r.list("default-address-pool", "`BASE,SIZE` that pools without a subnet are cut from, repeatable (default 10.0.0.0/8,24 and a unique local /48 by /64)")
+}
+
+// registry adds options to a set of flags, each marked as ours: a command may
+// have a flag of its own that happens to share an option's name.
+type registry struct{ flags *pflag.FlagSet }
+
+const ours = "ipamlog_option"
+
+func (r registry) text(name, short, value, usage string) {
+	r.flags.StringP(name, short, value, r.usage(name, usage))
+	r.mark(name)
+}
+
+func (r registry) list(name, usage string) {
+	r.flags.StringArray(name, nil, r.usage(name, usage))
+	r.mark(name)
+}
+
+func (r registry) flag(name, usage string) {
+	r.flags.Bool(name, false, r.usage(name, usage))
+	r.mark(name)
+}
+
+func (registry) usage(name, usage string) string {
+	return usage + " [$" + option{name: name}.variable() + "]"
+}
+
+func (r registry) mark(name string) {
+	flag := r.flags.Lookup(name)
+	flag.Annotations = map[string][]string{ours: {name}}
+}
+
+func isOurs(flag *pflag.Flag) bool { return flag.Annotations[ours] != nil }
