@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package events
+
+import (
+	"encoding/json"
+	"net/netip"
+	"time"
+
+	"github.com/cockroachdb/errors"
+)
+
+// Event is one thing that happened, in the past tense. The interface is sealed:
+// a switch over it can be checked for completeness.
+//
+//sumtype:decl
+type Event interface {
+	// Type is the event's name on the wire. It never follows a Go name and is
+	// never given a second meaning.
+	Type() string
+	// check says what a writer must not leave out.
+	check() error
+}
+
+// The wire names of the events, as users see them in `ipamlog tail`.
+const (
+	TypePoolCreated      = "pool.created"
+	TypePoolRetired      = "pool.retired"
+	TypePoolExhausted    = "pool.exhausted"
+	TypeGrantOpened      = "grant.opened"
+	TypeGrantClosing     = "grant.closing"
+	TypeGrantClosed      = "grant.closed"
+	TypeGrantReopened    = "grant.reopened"
+	TypeAddressAllocated = "address.allocated"
+	TypeAddressReleased  = "address.released"
+	TypeHostJoined       = "host.joined"
+	TypeHostAdopted      = "host.adopted"
+)
+
+// PoolCreated opens a pool's stream: one subnet in one address space.
+type PoolCreated struct {
+	Space  Space        `json:"space"`
+	Name   string       `json:"name,omitempty"` // empty: found by its subnet
+	Subnet netip.Prefix `json:"subnet"`
+	Policy
+	Extra `json:"-"`
+}
+
+// PoolRetired ends a pool's stream: no grant and no holding is left in it.
+type PoolRetired struct {
+	Space Space `json:"space"`
+	Extra `json:"-"`
+}
+
+// PoolExhausted says that a request was refused because no address was free.
+// A host writes it once between two releases. It changes no guard.
+type PoolExhausted struct {
+	Grant ID           `json:"grant,omitzero"`
+	Range netip.Prefix `json:"range,omitzero"`
+	Extra `json:"-"`
+}
+
+// GrantOpened answers a RequestPool: from now on addresses may be asked for
+// through the grant.
+type GrantOpened struct {
+	Grant ID           `json:"grant"`
+	Host  string       `json:"host,omitempty"` // empty: the swarm's (global space)
+	Range netip.Prefix `json:"range,omitzero"` // Docker's --ip-range; zero: the whole subnet
+	Extra `json:"-"`
+}
+
+// GrantClosing is the first half of a ReleasePool: no allocation can join the
+// grant any more.
+type GrantClosing struct {
+	Grant ID `json:"grant"`
+	Extra `json:"-"`
+}
+
+// GrantClosed is the second half: everything held through the grant is released.
+type GrantClosed struct {
+	Grant ID `json:"grant"`
+	Extra `json:"-"`
+}
+
+// GrantReopened takes a closing or closed grant back into use, because Docker
+// still asks through it.
+type GrantReopened struct {
+	Grant ID           `json:"grant"`
+	Host  string       `json:"host,omitempty"`
+	Range netip.Prefix `json:"range,omitzero"`
+	Extra `json:"-"`
+}
+
+// AddressAllocated begins one holding of one address.
+type AddressAllocated struct {
+	Allocation ID         `json:"allocation"`
+	Address    netip.Addr `json:"address"`
+	Kind       Kind       `json:"kind"`
+	Shared     bool       `json:"shared,omitempty"`   // others may hold it too (named gateways and auxiliaries)
+	Host       string     `json:"host,omitempty"`     // empty: the swarm
+	Grant      ID         `json:"grant,omitzero"`     // zero: held by an operator's word
+	MAC        MAC        `json:"mac,omitzero"`       // as Docker sent it
+	Endpoint   string     `json:"endpoint,omitempty"` // the endpoint's name, engine 29 and later
+	Extra      `json:"-"`
+}
+
+// AddressReleased ends one holding.
+type AddressReleased struct {
+	Allocation ID         `json:"allocation"`
+	Address    netip.Addr `json:"address"`
+	Reason     Reason     `json:"reason"`
+	// At is the moment Docker released, where it differs from the commit's: the
+	// release waited for the store. Zero otherwise.
+	At    time.Time `json:"at,omitzero"`
+	Extra `json:"-"`
+}
+
+// HostJoined says that a host's daemon started, or joined anew after it lost
+// its lease. Each raises the host's incarnation.
+type HostJoined struct {
+	Host        string `json:"host"`
+	Machine     string `json:"machine"` // the machine id
+	Incarnation uint64 `json:"incarnation"`
+	Version     string `json:"version,omitempty"` // the daemon's
+	Extra       `json:"-"`
+}
+
+// HostAdopted says that an operator accepted another machine under the host's name.
+type HostAdopted struct {
+	Host        string `json:"host"`
+	Machine     string `json:"machine"` // the machine id from now on
+	Incarnation uint64 `json:"incarnation"`
+	Extra       `json:"-"`
+}
+
+// Unknown is an event written by a newer version: kept whole and shown, never
+// dropped. State cannot be decided on it, so [Guards.Apply] refuses it.
+type Unknown struct {
+	Name string
+	Raw  json.RawMessage // the whole event, its type included
+}
+
+// Type implements [Event].
+func (PoolCreated) Type() string { return TypePoolCreated }
+
+// Type implements [Event].
+func (PoolRetired) Type() string { return TypePoolRetired }
+
+// Type implements [Event].
+func (PoolExhausted) Type() string { return TypePoolExhausted }
+
+// Type implements [Event].
+func (GrantOpened) Type() string { return TypeGrantOpened }
+
+// Type implements [Event].
+func (GrantClosing) Type() string { return TypeGrantClosing }
+
+// Type implements [Event].
+func (GrantClosed) Type() string { return TypeGrantClosed }
+
+// Type implements [Event].
+func (GrantReopened) Type() string { return TypeGrantReopened }
+
+// Type implements [Event].
+func (AddressAllocated) Type() string { return TypeAddressAllocated }
+
+// Type implements [Event].
+func (AddressReleased) Type() string { return TypeAddressReleased }
+
+// Type implements [Event].
+func (HostJoined) Type() string { return TypeHostJoined }
+
+// Type implements [Event].
+func (HostAdopted) Type() string { return TypeHostAdopted }
+
+// Type implements [Event].
+func (u Unknown) Type() string { return u.Name }
+
+func (e PoolCreated) check() error {
+	switch {
+	case !e.Space.valid():
+		return errors.Newf("space %q is neither local nor global", e.Space)
+	case !e.Subnet.IsValid() || e.Subnet != e.Subnet.Masked():
+		return errors.Newf("subnet %s is not a network", e.Subnet)
+	}
+	return e.Policy.check()
+}
+
+func (e PoolRetired) check() error {
+	if !e.Space.valid() {
+		return errors.Newf("space %q is neither local nor global", e.Space)
+	}
+	return nil
+}
+
+func (PoolExhausted) check() error { return nil }
+
+func (e GrantOpened) check() error   { return need("grant", e.Grant) }
+func (e GrantClosing) check() error  { return need("grant", e.Grant) }
+func (e GrantClosed) check() error   { return need("grant", e.Grant) }
+func (e GrantReopened) check() error { return need("grant", e.Grant) }
+
+func (e AddressAllocated) check() error {
+	if err := checkAddress(e.Address); err != nil {
+		return err
+	}
+	if !e.Kind.valid() {
+		return errors.Newf("kind %d is unknown", uint8(e.Kind))
+	}
+	return need("allocation", e.Allocation)
+}
+
+func (e AddressReleased) check() error {
+	if err := checkAddress(e.Address); err != nil {
+		return err
+	}
+	if e.Reason == "" {
+		return errors.New("no reason")
+	}
+	return need("allocation", e.Allocation)
+}
+
+func (e HostJoined) check() error  { return checkHost(e.Host, e.Machine, e.Incarnation) }
+func (e HostAdopted) check() error { return checkHost(e.Host, e.Machine, e.Incarnation) }
+
+// A reader passes on what it did not understand, but never writes it as its own.
+func (u Unknown) check() error {
+	return errors.Newf("event type %q is not this version's to write", u.Name)
+}
+
+func checkHost(host, machine string, incarnation uint64) error {
+	if host == "" || machine == "" || incarnation == 0 {
+		return errors.New("host, machine and incarnation are all needed")
+	}
+	return nil
+}
+
+// One address has one name, which its guard stands under: an IPv4 address in
+// IPv6 clothes would be another one.
+func checkAddress(a netip.Addr) error {
+	if !a.IsValid() {
+		return errors.New("no address")
+	}
+	if a.Zone() != "" || a.Is4In6() {
+		return errors.Newf("address %s is not in its plain form", a)
+	}
+	return nil
+}
+
+func need(what string, id ID) error {
+	if id.IsZero() {
+		return errors.Newf("no %s", what)
+	}
+	return nil
+}

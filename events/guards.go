@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package events
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/cockroachdb/errors"
+)
+
+// ErrUnknownEvent is returned by [Guards.Apply] for an event written by a newer
+// version. Nothing may be decided on a state that one event is missing from.
+var ErrUnknownEvent = errors.New("event of a newer version")
+
+// ErrContradiction is returned by [Guards.Apply] for an event that the state
+// before it does not allow, such as the release of an allocation that is not
+// held. The log's own conditions keep such events out of it.
+var ErrContradiction = errors.New("event contradicts the log before it")
+
+// Guarded is a guard's value and the revision of the commit that last wrote it.
+// The zero revision means that the guard is absent.
+type Guarded[T any] struct {
+	Value    T
+	Revision int64
+}
+
+// Present says whether the guard exists.
+func (g Guarded[T]) Present() bool { return g.Revision != 0 }
+
+// Pool is the guard of a pool.
+type Pool struct {
+	Space  Space        `json:"-"` // in the key
+	Name   string       `json:"name,omitempty"`
+	Subnet netip.Prefix `json:"subnet"`
+	Policy
+	Extra `json:"-"`
+}
+
+// GrantState is where a grant is in its life.
+type GrantState string
+
+// The states of a grant. A closed grant has no guard.
+const (
+	StateOpen    GrantState = "open"
+	StateClosing GrantState = "closing" // nothing can join it any more
+)
+
+// Grant is the guard of one answered RequestPool.
+type Grant struct {
+	Host  string       `json:"host,omitempty"` // empty: the swarm's
+	Range netip.Prefix `json:"range,omitzero"` // zero: the whole subnet
+	State GrantState   `json:"state"`
+	Extra `json:"-"`
+}
+
+// Allocation is one holding of an address, as its guard tells it.
+type Allocation struct {
+	ID       ID     `json:"allocation"`
+	Kind     Kind   `json:"kind"`
+	Shared   bool   `json:"shared,omitempty"`
+	Host     string `json:"host,omitempty"`
+	Grant    ID     `json:"grant,omitzero"`
+	MAC      MAC    `json:"mac,omitzero"`
+	Endpoint string `json:"endpoint,omitempty"`
+	Commit   ID     `json:"commit"` // the commit that allocated it
+	Extra    `json:"-"`
+}
+
+// Held is the guard of one address: the allocations on it, in the order they
+// came. More than one only when all are shared.
+type Held []Allocation
+
+// HostGuard is the guard of a host.
+type HostGuard struct {
+	Machine     string `json:"machine"`
+	Incarnation uint64 `json:"incarnation"`
+	Extra       `json:"-"`
+}
+
+// Guards is a set of guards: all of a pool's (its state), or those that one
+// commit touches.
+//
+// Not safe for concurrent use while [Guards.Apply] runs.
+type Guards struct {
+	Pool   Guarded[Pool]
+	Grants map[ID]Guarded[Grant]
+	Held   map[netip.Addr]Guarded[Held]
+	Hosts  map[string]Guarded[HostGuard]
+}
+
+// NewGuards returns an empty set.
+func NewGuards() Guards {
+	return Guards{
+		Grants: map[ID]Guarded[Grant]{},
+		Held:   map[netip.Addr]Guarded[Held]{},
+		Hosts:  map[string]Guarded[HostGuard]{},
+	}
+}
+
+// Apply folds one record into the guards. It returns [ErrUnknownEvent] or
+// [ErrContradiction], naming the event; the guards are then of no further use.
+func (g *Guards) Apply(r Record) error {
+	for i, e := range r.Events {
+		if err := g.apply(r, e); err != nil {
+			return errors.Wrapf(err, "event %s (%s) written by %s %s", r.Name(i), e.Type(), r.Host, r.Writer)
+		}
+	}
+	return nil
+}
+
+func (g *Guards) apply(r Record, e Event) error {
+	switch e := e.(type) {
+	case PoolCreated:
+		if g.Pool.Present() {
+			return errors.Wrap(ErrContradiction, "the pool exists")
+		}
+		g.Pool = Guarded[Pool]{
+			Value:    Pool(e),
+			Revision: r.Revision,
+		}
+	case PoolRetired:
+		if !g.Pool.Present() {
+			return errors.Wrap(ErrContradiction, "the pool does not exist")
+		}
+		g.Pool = Guarded[Pool]{}
+	case PoolExhausted:
+	case GrantOpened:
+		if g.Grants[e.Grant].Present() {
+			return errors.Wrapf(ErrContradiction, "grant %s exists", e.Grant)
+		}
+		g.setGrant(r, e.Grant, Grant{Host: e.Host, Range: e.Range, State: StateOpen, Extra: e.Extra})
+	case GrantReopened:
+		if g.Grants[e.Grant].Value.State == StateOpen {
+			return errors.Wrapf(ErrContradiction, "grant %s is open", e.Grant)
+		}
+		g.setGrant(r, e.Grant, Grant{Host: e.Host, Range: e.Range, State: StateOpen, Extra: e.Extra})
+	case GrantClosing:
+		grant := g.Grants[e.Grant]
+		if grant.Value.State != StateOpen {
+			return errors.Wrapf(ErrContradiction, "grant %s is not open", e.Grant)
+		}
+		grant.Value.State = StateClosing
+		g.setGrant(r, e.Grant, grant.Value)
+	case GrantClosed:
+		if g.Grants[e.Grant].Value.State != StateClosing {
+			return errors.Wrapf(ErrContradiction, "grant %s is not closing", e.Grant)
+		}
+		delete(g.Grants, e.Grant)
+	case AddressAllocated:
+		return g.allocate(r, e)
+	case AddressReleased:
+		return g.release(r, e)
+	case HostJoined:
+		g.Hosts[e.Host] = Guarded[HostGuard]{HostGuard{Machine: e.Machine, Incarnation: e.Incarnation, Extra: e.Extra}, r.Revision}
+	case HostAdopted:
+		g.Hosts[e.Host] = Guarded[HostGuard]{HostGuard{Machine: e.Machine, Incarnation: e.Incarnation, Extra: e.Extra}, r.Revision}
+	case Unknown:
+		return ErrUnknownEvent
+	}
+	return nil
+}
+
+func (g *Guards) setGrant(r Record, id ID, grant Grant) {
+	g.Grants[id] = Guarded[Grant]{grant, r.Revision}
+}
+
+func (g *Guards) allocate(r Record, e AddressAllocated) error {
+	held := g.Held[e.Address].Value
+	if !held.Admits(e.Shared) {
+		return errors.Wrapf(ErrContradiction, "%s is held by allocation %s", e.Address, held[0].ID)
+	}
+	g.Held[e.Address] = Guarded[Held]{
+		// Never appended in place: a value once read stays as it was.
+		Value: append(slices.Clip(held), Allocation{
+			ID: e.Allocation, Kind: e.Kind, Shared: e.Shared, Host: e.Host, Grant: e.Grant,
+			MAC: e.MAC, Endpoint: e.Endpoint, Commit: r.ID, Extra: e.Extra,
+		}),
+		Revision: r.Revision,
+	}
+	return nil
+}
+
+func (g *Guards) release(r Record, e AddressReleased) error {
+	held := g.Held[e.Address].Value
+	i := held.Index(e.Allocation)
+	if i < 0 {
+		return errors.Wrapf(ErrContradiction, "%s is not held by allocation %s", e.Address, e.Allocation)
+	}
+	if len(held) == 1 {
+		delete(g.Held, e.Address)
+		return nil
+	}
+	g.Held[e.Address] = Guarded[Held]{slices.Delete(slices.Clone(held), i, i+1), r.Revision}
+	return nil
+}
+
+// Admits says whether one more allocation may join those on the address: on a
+// free one any, beside others only a shared one among shared ones.
+func (h Held) Admits(shared bool) bool {
+	for _, a := range h {
+		if !shared || !a.Shared {
+			return false
+		}
+	}
+	return true
+}
+
+// Index finds an allocation by its ID; -1 if it is not there.
+func (h Held) Index(allocation ID) int {
+	return slices.IndexFunc(h, func(a Allocation) bool { return a.ID == allocation })
+}
+
+// Of returns the allocation held through a grant, if there is one. A grant holds
+// an address once at most.
+func (h Held) Of(grant ID) (Allocation, bool) {
+	i := slices.IndexFunc(h, func(a Allocation) bool { return a.Grant == grant })
+	if i < 0 {
+		return Allocation{}, false
+	}
+	return h[i], true
+}

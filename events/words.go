@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package events
+
+import (
+	"encoding/hex"
+	"net"
+	"time"
+
+	"github.com/cockroachdb/errors"
+	"github.com/oklog/ulid/v2"
+)
+
+// ID names a commit, a pool, a grant, an allocation or a store. It is a ULID:
+// unique everywhere, and near the order of time but not in it. The zero ID
+// means none.
+type ID = ulid.ULID
+
+// Stream is where a commit belongs: a pool's ID as text, or [Catalogue].
+type Stream string
+
+// Catalogue is the stream of what concerns no single pool: hosts.
+const Catalogue Stream = "catalogue"
+
+// PoolStream is the stream of one pool.
+func PoolStream(pool ID) Stream { return Stream(pool.String()) }
+
+// Space is an address space. Docker asks in the local one for networks of one
+// host and in the global one for those of a swarm.
+type Space string
+
+// The two address spaces.
+const (
+	Local  Space = "local"
+	Global Space = "global"
+)
+
+// Spaces lists the address spaces.
+func Spaces() []Space { return []Space{Local, Global} }
+
+func (s Space) valid() bool { return s == Local || s == Global }
+
+// Kind is what an address is held for.
+type Kind uint8
+
+// The kinds of allocation.
+const (
+	Endpoint  Kind = iota + 1 // a container's
+	Gateway                   // the network's own, on this host or shared
+	Auxiliary                 // set aside by --aux-address
+	Host                      // a host's bridge address
+	Reserved                  // kept out of use by an operator
+)
+
+var kinds = [...]string{Endpoint: "endpoint", Gateway: "gateway", Auxiliary: "auxiliary", Host: "host", Reserved: "reserved"}
+
+func (k Kind) valid() bool { return k >= Endpoint && int(k) < len(kinds) }
+
+// String is the kind's name on the wire and in output.
+func (k Kind) String() string {
+	if !k.valid() {
+		return "unknown"
+	}
+	return kinds[k]
+}
+
+// MarshalText implements [encoding.TextMarshaler].
+func (k Kind) MarshalText() ([]byte, error) {
+	if !k.valid() {
+		return nil, errors.Newf("kind %d is unknown", uint8(k))
+	}
+	return []byte(kinds[k]), nil
+}
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (k *Kind) UnmarshalText(text []byte) error {
+	for i, name := range kinds {
+		if name != "" && name == string(text) {
+			*k = Kind(i)
+			return nil
+		}
+	}
+	return errors.Newf("kind %q is unknown", text)
+}
+
+// Reason says why a holding ended. Values this version does not know are kept.
+type Reason string
+
+// The reasons of AddressReleased.
+const (
+	Released    Reason = "released"     // Docker gave it back
+	GrantEnded  Reason = "grant-closed" // its grant was closed under it
+	Compensated Reason = "compensated"  // it was committed, but nobody was told in time
+)
+
+// MAC is a 48-bit hardware address; the zero MAC means none was given.
+type MAC [6]byte
+
+// ParseMAC reads the usual notations of a 48-bit address, and "" as none.
+func ParseMAC(s string) (MAC, error) {
+	if s == "" {
+		return MAC{}, nil
+	}
+	hw, err := net.ParseMAC(s)
+	if err != nil || len(hw) != len(MAC{}) {
+		return MAC{}, errors.Newf("%q is not a hardware address such as 02:42:ac:11:00:02", s)
+	}
+	return MAC(hw), nil
+}
+
+// String is the colon form in lower case, or "" for none.
+func (m MAC) String() string {
+	if m == (MAC{}) {
+		return ""
+	}
+	return string(m.append(nil))
+}
+
+func (m MAC) append(b []byte) []byte {
+	for i := range m {
+		if i > 0 {
+			b = append(b, ':')
+		}
+		b = hex.AppendEncode(b, m[i:i+1])
+	}
+	return b
+}
+
+// MarshalText implements [encoding.TextMarshaler].
+func (m MAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (m *MAC) UnmarshalText(text []byte) error {
+	parsed, err := ParseMAC(string(text))
+	if err != nil {
+		return err
+	}
+	*m = parsed
+	return nil
+}
+
+// Pick is the order in which a pool's free addresses are given out.
+type Pick string
+
+// The pick policies.
+const (
+	PickSerial Pick = "serial" // the next after the last, so that a freed address rests
+	PickLowest Pick = "lowest"
+	PickRandom Pick = "random"
+)
+
+// GatewayMode says whose address a network's gateway is.
+type GatewayMode string
+
+// GatewayAuto is the default: a gateway that was named is shared by every host
+// that names it, an unnamed one is an address of the host's own.
+const GatewayAuto GatewayMode = "auto"
+
+// Policy is how a pool gives out its addresses. It is fixed when the pool is
+// created; who joins later may repeat it but not contradict it.
+type Policy struct {
+	Gateway    GatewayMode `json:"gateway"`
+	Pick       Pick        `json:"pick"`
+	Quarantine Seconds     `json:"quarantine"` // how long a released address rests while others are free
+}
+
+// DefaultPolicy is the policy of a pool whose creator wished nothing else.
+func DefaultPolicy() Policy {
+	return Policy{Gateway: GatewayAuto, Pick: PickSerial, Quarantine: 60}
+}
+
+func (p Policy) check() error {
+	switch p.Pick {
+	case PickSerial, PickLowest, PickRandom:
+	default:
+		return errors.Newf("pick %q is not serial, lowest or random", p.Pick)
+	}
+	if p.Gateway != GatewayAuto {
+		return errors.Newf("gateway mode %q is unknown", p.Gateway)
+	}
+	if p.Quarantine < 0 {
+		return errors.Newf("quarantine %d is negative", p.Quarantine)
+	}
+	return nil
+}
+
+// Seconds is a length of time in whole seconds, as the log writes it.
+type Seconds int64
+
+// Duration converts to Go's.
+func (s Seconds) Duration() time.Duration { return time.Duration(s) * time.Second }
