@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package etcdlog_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/ipamlog/ipamlog/events"
+	"github.com/ipamlog/ipamlog/events/etcdlog"
+)
+
+// bent is a machine's time in the hands of a test.
+type bent struct {
+	wall   time.Time
+	mono   time.Duration
+	synced bool
+}
+
+func (b *bent) clock() *etcdlog.Clock {
+	return etcdlog.ClockOn(func() time.Time { return b.wall }, func() time.Duration { return b.mono }, func() bool { return b.synced })
+}
+
+// pass lets time go by, for both clocks alike.
+func (b *bent) pass(d time.Duration) { b.wall, b.mono = b.wall.Add(d), b.mono+d }
+
+var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+func at(t time.Time) events.Commit { return events.Commit{Time: t} }
+
+func TestStampMarksAClockThatIsAhead(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		off     time.Duration // of the wall clock, from what the others' say
+		later   time.Duration // since the last commit was seen
+		suspect bool
+	}{
+		{"exact", 0, 0, false},
+		{"a bit ahead", 10 * time.Second, 0, false},
+		{"too far ahead", 10*time.Second + time.Microsecond, 0, true},
+		{"in 2038", 12 * 365 * 24 * time.Hour, 0, true},
+		{"behind", -time.Hour, 0, false},
+		{"a bit ahead after a day", 10 * time.Second, 24 * time.Hour, false},
+		{"too far ahead after a day", 11 * time.Second, 24 * time.Hour, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m := &bent{wall: noon.Add(tc.off), mono: time.Hour}
+			c := m.clock()
+			c.Seen(at(noon), true)
+			m.pass(tc.later)
+			now, suspect := c.Stamp()
+			if want := noon.Add(tc.off + tc.later); !now.Equal(want) || now.Location() != time.UTC {
+				t.Errorf("stamped %s, the wall says %s", now, want)
+			}
+			if suspect != tc.suspect {
+				t.Errorf("suspect: %v", suspect)
+			}
+		})
+	}
+}
+
+func TestStampOfAMachineThatSawNothingHappen(t *testing.T) {
+	const month = 30 * 24 * time.Hour
+	for _, tc := range []struct {
+		name    string
+		read    time.Time // the last commit read from the log; zero: it is empty
+		synced  bool
+		suspect bool
+	}{
+		{"an empty log", time.Time{}, false, false},
+		{"a log that slept a week", noon.Add(-7 * 24 * time.Hour), false, false},
+		{"a log that slept a month", noon.Add(-month), false, false},
+		{"a log that slept longer", noon.Add(-month - time.Second), false, true},
+		{"the same, and the kernel trusts its clock", noon.Add(-month - time.Second), true, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m := &bent{wall: noon, synced: tc.synced}
+			c := m.clock()
+			if !tc.read.IsZero() {
+				c.Seen(at(tc.read), false)
+			}
+			if _, suspect := c.Stamp(); suspect != tc.suspect {
+				t.Errorf("suspect: %v", suspect)
+			}
+		})
+	}
+}
+
+// One host that lives in 2038 spoils nothing.
+func TestMarkedCommitsDoNotPushTheRunningTime(t *testing.T) {
+	m := &bent{wall: noon, mono: time.Hour}
+	c := m.clock()
+	if !c.Running().IsZero() {
+		t.Error("a running time before any commit")
+	}
+	c.Seen(at(noon), true)
+	future := at(time.Date(2038, 1, 19, 3, 14, 8, 0, time.UTC))
+	future.ClockSuspect = true
+	c.Seen(future, true)
+	c.Seen(future, false)
+	if got := c.Running(); !got.Equal(noon) {
+		t.Errorf("the running time is %s", got)
+	}
+	if _, suspect := c.Stamp(); suspect {
+		t.Error("the honest clock is suspected")
+	}
+	if id := c.NewID(); id.Time() != ulid.Timestamp(noon) {
+		t.Errorf("an ID of %s", ulid.Time(id.Time()))
+	}
+}
+
+func TestRunningTimeNeverGoesBack(t *testing.T) {
+	c := (&bent{wall: noon}).clock()
+	for _, step := range []struct{ seen, want time.Duration }{{0, 0}, {time.Second, time.Second}, {-time.Hour, time.Second}, {2 * time.Second, 2 * time.Second}} {
+		c.Seen(at(noon.Add(step.seen)), true)
+		if want := noon.Add(step.want); !c.Running().Equal(want) {
+			t.Errorf("after %s: %s, want %s", step.seen, c.Running(), want)
+		}
+	}
+}
+
+// A commit that comes late does not make the others' clocks look slow.
+func TestLateCommitsDoNotMoveTheExpectation(t *testing.T) {
+	m := &bent{wall: noon, mono: time.Hour}
+	c := m.clock()
+	c.Seen(at(noon), true)
+	m.pass(time.Minute)
+	c.Seen(at(noon.Add(5*time.Second)), true) // on its way for 55 s
+	if _, suspect := c.Stamp(); suspect {
+		t.Error("the clock is suspected because another's commit was slow")
+	}
+}
+
+func TestNewID(t *testing.T) {
+	for _, tc := range []struct {
+		name          string
+		wall, running time.Duration // from noon
+		want          time.Duration
+	}{
+		{"the wall clock where it is later", 5 * time.Second, 0, 5 * time.Second},
+		{"the running time where that is later", -time.Hour, 0, 0},
+		{"never a suspect wall clock", time.Hour, 0, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m := &bent{wall: noon.Add(tc.wall), mono: time.Hour}
+			c := m.clock()
+			c.Seen(at(noon.Add(tc.running)), true)
+			if id := c.NewID(); id.Time() != ulid.Timestamp(noon.Add(tc.want)) {
+				t.Errorf("it says %s", ulid.Time(id.Time()))
+			}
+		})
+	}
+	t.Run("grows, whatever the wall clock does", func(t *testing.T) {
+		m := &bent{wall: noon}
+		c := m.clock()
+		last := c.NewID()
+		for i := range 5000 {
+			switch i % 1000 {
+			case 0:
+				m.wall = m.wall.Add(-time.Hour)
+			case 500:
+				m.wall = m.wall.Add(2 * time.Hour)
+			}
+			id := c.NewID()
+			if id.Compare(last) <= 0 {
+				t.Fatalf("%s after %s", id, last)
+			}
+			last = id
+		}
+	})
+}
+
+func TestTheMachinesClock(t *testing.T) {
+	before := time.Now().UTC().Truncate(time.Microsecond)
+	now, suspect := etcdlog.NewClock().Stamp()
+	if now.Before(before) || now.Sub(before) > time.Minute || suspect {
+		t.Errorf("stamped %s (%v) at %s", now, suspect, before)
+	}
+}

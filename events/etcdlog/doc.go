@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package etcdlog is the log on etcd: append, read, watch.
+//
+// # Keys
+//
+// Below one prefix stand:
+//
+//	log/<stream>/<ulid>      one commit, never rewritten
+//	held/<pool>/<address>    who holds the address now
+//	grants/<pool>/<grant>    a grant that is open or closing
+//	pools/<space>/<pool>     a pool
+//	hosts/<host>             a host ever seen
+//	alive/<host>             a daemon alive, bound to a lease
+//	meta/store               which store this is
+//
+// All but log/, alive/ and meta/ are guards: see package events.
+//
+// # Append
+//
+// [Log.Append] is the only way to write, and it takes events, not guards: what
+// the guards become is computed from the events, and every guard touched is
+// compared with the revision the writer saw. A guard that changes without its
+// event, or under a decision made on an older value, cannot be written.
+//
+// An answer that never came is resolved, not guessed at: the same transaction is
+// sent again under the same ULID, which its log key makes harmless, until the
+// caller's context ends. What is then still unknown ([ErrUnknown]) is ended with
+// [Log.Close]: a void commit under that ULID, unless it did commit. Whichever is
+// there first is the truth, and a straggler that arrives later fails.
+//
+// # Read and follow
+//
+// Every range that may be long is bounded at both ends, because etcd walks all
+// the rest of an open one. [Log.Read] gives a stream, or the whole log, at one
+// revision and in its order. [Log.Follow] gives a pool's guards at one revision
+// and then every record after it, and goes on by itself over compaction, lost
+// connections, restarts of etcd and changes of its leader.
+//
+// # Concurrency
+//
+// A [Log] is safe for concurrent use.
+package etcdlog

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package etcdlog
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/errors"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/ipamlog/ipamlog/events"
+)
+
+var (
+	// ErrOtherMachine is returned by [Log.Join] when the host's name belongs to
+	// another machine.
+	ErrOtherMachine = errors.New("the host name belongs to another machine")
+	// ErrHostAlive is returned by [Log.Join] when a daemon of the host is alive.
+	ErrHostAlive = errors.New("a daemon of this host is running")
+)
+
+// host is who writes: what closings are fenced by.
+type host struct {
+	name        string
+	incarnation uint64
+	revision    int64 // of the host's guard
+	version     string
+}
+
+// Presence is what a live daemon says of itself under alive/<host>. The key is
+// bound to a lease, and goes with it.
+type Presence struct {
+	Machine     string `json:"machine"`
+	Boot        string `json:"boot"`      // the machine's boot id
+	PIDSpace    string `json:"pid_space"` // process ids mean something only within one
+	PID         int    `json:"pid"`
+	Started     string `json:"started"` // the process's start, in the kernel's ticks since boot
+	Incarnation uint64 `json:"incarnation"`
+	Version     string `json:"version"`
+}
+
+// Writer is the log in the hands of one host that has joined. Safe for
+// concurrent use.
+type Writer struct {
+	log  *Log
+	host atomic.Pointer[host]
+
+	mu   sync.Mutex
+	last events.Record // the newest of this writer's, without its events
+}
+
+// Log returns the log that the writer writes.
+func (w *Writer) Log() *Log { return w.log }
+
+// Host returns the name the writer writes under.
+func (w *Writer) Host() string { return w.host.Load().name }
+
+// Incarnation counts the starts of the host's daemon, this one included.
+func (w *Writer) Incarnation() uint64 { return w.host.Load().incarnation }
+
+// Last is where the newest commit of this writer stands in the log.
+func (w *Writer) Last() (events.Stream, events.ID, int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.last.Stream, w.last.ID, w.last.Revision
+}
+
+func (w *Writer) wrote(r events.Record) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if r.Revision > w.last.Revision {
+		w.last = events.Record{Commit: events.Commit{Stream: r.Stream, ID: r.ID}, Revision: r.Revision}
+	}
+}
+
+// Join makes this process the daemon of a host: in one commit the incarnation is
+// raised and the daemon is present under the lease. dead is asked about a daemon
+// that is still present whether it certainly is no more; its lease is not waited
+// for then. It returns [ErrOtherMachine], [ErrHostAlive], [ErrUnknown] or
+// [ErrRejected].
+func (l *Log) Join(ctx context.Context, name string, p Presence, lease clientv3.LeaseID, dead func(Presence) bool) (*Writer, error) {
+	w := &Writer{log: l}
+	w.host.Store(&host{name: name, version: p.Version})
+	if err := w.Rejoin(ctx, p, lease, dead); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// Rejoin joins anew, after the lease of the presence was lost. It returns what
+// [Log.Join] does.
+func (w *Writer) Rejoin(ctx context.Context, p Presence, lease clientv3.LeaseID, dead func(Presence) bool) error {
+	l, name := w.log, w.Host()
+	for {
+		known, present, err := l.lookUp(ctx, name)
+		if err != nil {
+			return err
+		}
+		if known.Present() && known.Value.Machine != p.Machine {
+			return errors.Wrapf(ErrOtherMachine, "host %s is machine %s in the log, this is machine %s", name, known.Value.Machine, p.Machine)
+		}
+		if present.Present() && !dead(present.Value) {
+			return errors.Wrapf(ErrHostAlive, "process %d of host %s", present.Value.PID, name)
+		}
+
+		p.Incarnation = known.Value.Incarnation + 1
+		presence, err := json.Marshal(p)
+		if err != nil {
+			return errors.Wrap(err, "write the presence")
+		}
+		who := host{name: name, incarnation: p.Incarnation, version: p.Version}
+		t, err := l.prepareHost(who, known, events.HostJoined{Host: name, Machine: p.Machine, Incarnation: p.Incarnation, Version: p.Version})
+		if err != nil {
+			return err
+		}
+		t.ifs = append(t.ifs, clientv3.Compare(clientv3.ModRevision(l.keys.alive(name)), "=", present.Revision))
+		t.then = append(t.then, clientv3.OpPut(l.keys.alive(name), string(presence), clientv3.WithLease(lease)))
+		joined, err := l.run(ctx, t)
+		switch {
+		case errors.Is(err, ErrConflict):
+			continue // somebody was faster: look again who it is
+		case err != nil:
+			return err
+		}
+		who.revision = joined.Revision
+		w.wrote(joined)
+		w.host.Store(&who)
+		return nil
+	}
+}
+
+// lookUp reads what the log knows of a host, and its daemon if one is present.
+func (l *Log) lookUp(ctx context.Context, name string) (known events.Guarded[events.HostGuard], present events.Guarded[Presence], err error) {
+	resp, err := l.client.Txn(ctx).Then(clientv3.OpGet(l.keys.host(name)), clientv3.OpGet(l.keys.alive(name))).Commit()
+	if err != nil {
+		return known, present, errors.Mark(errors.Wrapf(err, "look up host %s", name), ErrUnknown)
+	}
+	for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
+		if known, err = decodeGuard[events.HostGuard](kv); err != nil {
+			return known, present, err
+		}
+	}
+	for _, kv := range resp.Responses[1].GetResponseRange().Kvs {
+		present.Revision = kv.ModRevision
+		if err := json.Unmarshal(kv.Value, &present.Value); err != nil {
+			return known, present, errors.Wrapf(err, "read the presence of host %s", name)
+		}
+	}
+	return known, present, nil
+}
+
+// prepareHost makes the transaction for an event about a host.
+func (l *Log) prepareHost(who host, known events.Guarded[events.HostGuard], e events.Event) (*transaction, error) {
+	p := Proposal{ID: l.Clock.NewID(), Stream: events.Catalogue, Events: []events.Event{e}, Seen: events.NewGuards()}
+	if known.Present() {
+		p.Seen.Hosts[who.name] = known
+	}
+	return l.prepare(p, l.sign(p, who), host{})
+}
+
+// sign turns a proposal into a host's commit, stamped now.
+func (l *Log) sign(p Proposal, who host) events.Commit {
+	now, suspect := l.Clock.Stamp()
+	return events.Commit{
+		ID: p.ID, Stream: p.Stream, Time: now, ClockSuspect: suspect,
+		Host: who.name, Incarnation: who.incarnation, Writer: who.version,
+		Events: p.Events,
+	}
+}
+
+// Append commits a proposal, and returns its record. While no answer comes, it
+// sends the same transaction again until ctx ends. It returns [ErrConflict] (a
+// [*Conflict]), [ErrFenced], [ErrVoided], [ErrRejected] or [ErrUnknown]; after
+// any but the last nothing of the proposal is, or will be, in the log.
+func (w *Writer) Append(ctx context.Context, p Proposal) (events.Record, error) {
+	who := *w.host.Load()
+	t, err := w.log.prepare(p, w.log.sign(p, who), who)
+	if err != nil {
+		return events.Record{}, err
+	}
+	record, err := w.log.run(ctx, t)
+	var conflict *Conflict
+	if errors.As(err, &conflict) {
+		if now, compared := conflict.Now.Hosts[who.name]; compared && now.Revision != who.revision {
+			return events.Record{}, errors.Wrapf(ErrFenced, "host %s is at incarnation %d, this is %d", who.name, now.Value.Incarnation, who.incarnation)
+		}
+	}
+	if err == nil {
+		w.wrote(record)
+	}
+	return record, err
+}
+
+// Adopt accepts another machine under a host's name, by an operator's word. by is
+// the version of the program that writes it. It returns [ErrHostAlive] while a
+// daemon of the host is present.
+func (l *Log) Adopt(ctx context.Context, name, machine, by string) error {
+	known, present, err := l.lookUp(ctx, name)
+	if err != nil {
+		return err
+	}
+	if present.Present() {
+		return errors.Wrapf(ErrHostAlive, "process %d of host %s", present.Value.PID, name)
+	}
+	who := host{name: name, incarnation: known.Value.Incarnation + 1, version: by}
+	t, err := l.prepareHost(who, known, events.HostAdopted{Host: name, Machine: machine, Incarnation: who.incarnation})
+	if err != nil {
+		return err
+	}
+	t.ifs = append(t.ifs, clientv3.Compare(clientv3.CreateRevision(l.keys.alive(name)), "=", 0))
+	_, err = l.run(ctx, t)
+	return err
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package etcdlog
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/cockroachdb/errors"
+	"github.com/oklog/ulid/v2"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/ipamlog/ipamlog/events"
+)
+
+// keys knows where everything lives. Its value is the prefix, "/" at its end.
+type keys string
+
+func (k keys) logs() string                  { return string(k) + "log/" }
+func (k keys) stream(s events.Stream) string { return k.logs() + string(s) + "/" }
+func (k keys) heldIn(pool events.ID) string  { return string(k) + "held/" + pool.String() + "/" }
+
+func (k keys) grantsIn(pool events.ID) string { return string(k) + "grants/" + pool.String() + "/" }
+
+func (k keys) poolsIn(space events.Space) string { return string(k) + "pools/" + string(space) + "/" }
+func (k keys) host(name string) string           { return string(k) + "hosts/" + name }
+func (k keys) alive(host string) string          { return string(k) + "alive/" + host }
+func (k keys) store() string                     { return string(k) + "meta/store" }
+
+func (k keys) commit(s events.Stream, id events.ID) string { return k.stream(s) + id.String() }
+
+func (k keys) held(pool events.ID, a netip.Addr) string { return k.heldIn(pool) + a.String() }
+
+func (k keys) grant(pool, grant events.ID) string { return k.grantsIn(pool) + grant.String() }
+
+func (k keys) pool(space events.Space, pool events.ID) string {
+	return k.poolsIn(space) + pool.String()
+}
+
+// parseCommit takes a log key apart.
+func (k keys) parseCommit(key string) (events.Stream, events.ID, error) {
+	stream, id, ok := strings.Cut(strings.TrimPrefix(key, k.logs()), "/")
+	if !ok || !strings.HasPrefix(key, k.logs()) {
+		return "", events.ID{}, errors.Newf("%q is no key of a commit", key)
+	}
+	parsed, err := parseID(id)
+	return events.Stream(stream), parsed, err
+}
+
+func parseID(s string) (events.ID, error) {
+	id, err := ulid.ParseStrict(s)
+	return id, errors.Wrapf(err, "read the id %q", s)
+}
+
+// lastPart is what follows the prefix that a key was listed by.
+func lastPart(key []byte, prefix string) string { return strings.TrimPrefix(string(key), prefix) }
+
+func endOf(prefix string) string { return clientv3.GetPrefixRangeEnd(prefix) }

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package etcdlog
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/cockroachdb/errors"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/ipamlog/ipamlog/events"
+)
+
+// Format is the format of keys and values that this program reads and writes.
+const Format = 1
+
+var (
+	// ErrNoStore is returned by [Log.Store] where no log was ever begun.
+	ErrNoStore = errors.New("there is no ipamlog log")
+	// ErrStoreFormat is returned by [Log.Store] for a store in a newer format.
+	ErrStoreFormat = errors.New("the store is in a newer format")
+	// ErrOtherStore is returned by [Log.Recall] when the store is not the one
+	// that was remembered, or an older copy of it.
+	ErrOtherStore = errors.New("another store is behind this address")
+)
+
+// Store is the identity of a store.
+type Store struct {
+	ID     events.ID `json:"store"`
+	Base   int64     `json:"base"` // added to the store's revisions since a restore
+	Format int       `json:"format"`
+}
+
+// Memory is what a daemon remembers of its store, to know it again.
+type Memory struct {
+	Store    events.ID     `json:"store"`
+	Revision int64         `json:"revision"` // the last commit seen in it; 0: none yet
+	Stream   events.Stream `json:"stream,omitempty"`
+	Commit   events.ID     `json:"commit,omitzero"`
+}
+
+// Store reads which store this is. It returns [ErrNoStore] or [ErrStoreFormat].
+func (l *Log) Store(ctx context.Context) (Store, error) {
+	resp, err := l.get(ctx, l.keys.store())
+	if err != nil {
+		return Store{}, errors.Wrap(err, "read the store's identity")
+	}
+	if len(resp.Kvs) == 0 {
+		return Store{}, errors.Wrapf(ErrNoStore, "below %s", l.keys)
+	}
+	var s Store
+	if err := json.Unmarshal(resp.Kvs[0].Value, &s); err != nil {
+		return Store{}, errors.Wrap(err, "read the store's identity")
+	}
+	if s.Format > Format {
+		return Store{}, errors.Wrapf(ErrStoreFormat, "it is in format %d, this program reads up to %d: upgrade it", s.Format, Format)
+	}
+	return s, nil
+}
+
+// Found gives a store without an identity one, and returns the identity it has
+// then, whoever gave it.
+func (l *Log) Found(ctx context.Context) (Store, error) {
+	value, err := json.Marshal(Store{ID: l.Clock.NewID(), Format: Format})
+	if err != nil {
+		return Store{}, errors.Wrap(err, "write the store's identity")
+	}
+	_, err = l.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.CreateRevision(l.keys.store()), "=", 0)).
+		Then(clientv3.OpPut(l.keys.store(), string(value))).
+		Commit()
+	if err != nil {
+		return Store{}, errors.Wrap(err, "write the store's identity")
+	}
+	return l.Store(ctx)
+}
+
+// Recall checks that the store is the one remembered, and no older copy of it.
+// It returns [ErrOtherStore], saying what differs.
+func (l *Log) Recall(ctx context.Context, m Memory) error {
+	resp, err := l.get(ctx, l.keys.commit(m.Stream, m.Commit), clientv3.WithKeysOnly())
+	if err != nil {
+		return errors.Wrap(err, "look for the last commit seen in the store")
+	}
+	if now := resp.Header.Revision; now < m.Revision {
+		return errors.Wrapf(ErrOtherStore, "it is at revision %d, but revision %d was seen in it", now, m.Revision)
+	}
+	if m.Revision > 0 && (len(resp.Kvs) == 0 || resp.Kvs[0].CreateRevision != m.Revision) {
+		return errors.Wrapf(ErrOtherStore, "commit %s, seen in it at revision %d, is not there", m.Commit, m.Revision)
+	}
+	s, err := l.Store(ctx)
+	switch {
+	case errors.Is(err, ErrNoStore):
+		return errors.Wrapf(ErrOtherStore, "it has no identity, but %s was seen in it", m.Store)
+	case err != nil:
+		return err
+	case s.ID != m.Store:
+		return errors.Wrapf(ErrOtherStore, "it is store %s, not %s", s.ID, m.Store)
+	}
+	return nil
+}
