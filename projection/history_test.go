@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package projection_test
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/ipamlog/ipamlog/events"
+)
+
+// history is a valid log of one pool, and the guards after each of its records.
+type history struct {
+	records []events.Record
+	states  []events.Guards // states[n] is after the first n records
+
+	guards events.Guards
+	serial uint64
+	all    []events.ID // grants ever opened
+	subnet netip.Prefix
+	addrs  []netip.Addr
+}
+
+// GoString keeps a failure readable: the draws tell the rest.
+func (h *history) GoString() string { return fmt.Sprintf("%d records on %s", len(h.records), h.subnet) }
+
+// subnets are small, so that addresses are contested, or wide.
+var subnets = []string{"10.1.0.16/28", "10.1.0.0/30", "10.1.0.2/31", "10.1.0.9/32", "fd00:1::/64", "fd00:1::10/124", "fd00::/48"}
+
+// addressesOf is a choice of a subnet's addresses: both ends and some between.
+func addressesOf(subnet netip.Prefix) []netip.Addr {
+	var addrs []netip.Addr
+	for a := subnet.Addr(); subnet.Contains(a) && len(addrs) < 20; a = a.Next() {
+		addrs = append(addrs, a)
+	}
+	if !subnet.Addr().Is4() && subnet.Bits() <= 64 {
+		last := subnet.Addr().As16()
+		for i := subnet.Bits() / 8; i < len(last); i++ {
+			last[i] = 0xff
+		}
+		addrs = append(addrs, netip.AddrFrom16(last))
+	}
+	return addrs
+}
+
+// histories generates what a pool may live through: each event is drawn from
+// those that the guards of the moment allow.
+func histories(commits int) *rapid.Generator[*history] {
+	return rapid.Custom(func(t *rapid.T) *history {
+		h := &history{guards: events.NewGuards(), subnet: netip.MustParsePrefix(rapid.SampledFrom(subnets).Draw(t, "subnet"))}
+		h.addrs = addressesOf(h.subnet)
+		h.states = append(h.states, h.snapshot())
+		revision := int64(0)
+		for range rapid.IntRange(1, commits).Draw(t, "commits") {
+			revision += rapid.Int64Range(1, 4).Draw(t, "gap")
+			r := events.Record{Revision: revision, Commit: events.Commit{
+				ID: h.id(), Stream: "pool", Host: "h1", Incarnation: 1,
+				Time: time.Unix(1_800_000_000+revision, 0).UTC(),
+			}}
+			// None at all is a void commit.
+			for range rapid.IntRange(0, 4).Draw(t, "events") {
+				e := h.draw(t)
+				one := r
+				one.Events = []events.Event{e}
+				if err := h.guards.Apply(one); err != nil {
+					t.Fatalf("the model drew an event that is not allowed: %v", err)
+				}
+				r.Events = append(r.Events, e)
+			}
+			h.records = append(h.records, r)
+			h.states = append(h.states, h.snapshot())
+		}
+		return h
+	})
+}
+
+func (h *history) id() events.ID {
+	h.serial++
+	return events.ID{0: 1, 14: byte(h.serial >> 8), 15: byte(h.serial)}
+}
+
+func (h *history) snapshot() events.Guards {
+	s := h.guards
+	s.Grants, s.Held, s.Hosts = maps.Clone(s.Grants), maps.Clone(s.Held), maps.Clone(s.Hosts)
+	return s
+}
+
+func (h *history) draw(t *rapid.T) events.Event {
+	extra := events.Extra(nil)
+	if rapid.IntRange(0, 9).Draw(t, "newer") == 0 {
+		extra = events.Extra{"later": []byte(`{"a":[1]}`)}
+	}
+	if !h.guards.Pool.Present() {
+		return events.PoolCreated{Space: events.Local, Name: "p", Subnet: h.subnet, Policy: events.DefaultPolicy(), Extra: extra}
+	}
+	var open, closing, closed []events.ID
+	for _, id := range h.all {
+		switch h.guards.Grants[id].Value.State {
+		case events.StateOpen:
+			open = append(open, id)
+		case events.StateClosing:
+			closing = append(closing, id)
+		default:
+			closed = append(closed, id)
+		}
+	}
+	kinds := []string{"allocate", "allocate", "allocate", "release", "release", "open", "exhausted"}
+	if len(open) > 0 {
+		kinds = append(kinds, "closing")
+	}
+	if len(closing) > 0 {
+		kinds = append(kinds, "closed", "closed", "reopen")
+	}
+	if len(closed) > 0 {
+		kinds = append(kinds, "reopen")
+	}
+	if len(open)+len(closing) == 0 && len(h.guards.Held) == 0 {
+		kinds = append(kinds, "retire")
+	}
+	switch rapid.SampledFrom(kinds).Draw(t, "event") {
+	case "allocate":
+		addr := rapid.SampledFrom(h.addrs).Draw(t, "address")
+		shared := rapid.Bool().Draw(t, "shared")
+		if !h.guards.Held[addr].Value.Admits(shared) {
+			break
+		}
+		e := events.AddressAllocated{
+			Allocation: h.id(), Address: addr, Shared: shared, Host: "h1", Extra: extra,
+			Kind: rapid.SampledFrom([]events.Kind{events.Endpoint, events.Gateway, events.Auxiliary, events.Host, events.Reserved}).Draw(t, "kind"),
+			MAC:  events.MAC{5: byte(h.serial)}, Endpoint: rapid.SampledFrom([]string{"", "web"}).Draw(t, "endpoint"),
+		}
+		if len(open) > 0 {
+			e.Grant = rapid.SampledFrom(open).Draw(t, "grant")
+		}
+		return e
+	case "release":
+		held := slices.SortedFunc(maps.Keys(h.guards.Held), netip.Addr.Compare)
+		if len(held) == 0 {
+			break
+		}
+		addr := rapid.SampledFrom(held).Draw(t, "address")
+		a := rapid.SampledFrom(h.guards.Held[addr].Value).Draw(t, "allocation")
+		return events.AddressReleased{Allocation: a.ID, Address: addr, Reason: events.Released}
+	case "open":
+		id := h.id()
+		h.all = append(h.all, id)
+		return events.GrantOpened{Grant: id, Host: "h1", Extra: extra}
+	case "closing":
+		return events.GrantClosing{Grant: rapid.SampledFrom(open).Draw(t, "grant")}
+	case "closed":
+		return events.GrantClosed{Grant: rapid.SampledFrom(closing).Draw(t, "grant")}
+	case "reopen":
+		return events.GrantReopened{Grant: rapid.SampledFrom(append(closing, closed...)).Draw(t, "grant"), Host: "h2", Range: h.subnet}
+	case "retire":
+		return events.PoolRetired{Space: events.Local}
+	}
+	return events.PoolExhausted{Range: h.subnet}
+}

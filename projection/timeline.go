@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package projection
+
+import (
+	"iter"
+	"net/netip"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/ipamlog/ipamlog/events"
+)
+
+// Mark is a place in the log.
+type Mark struct {
+	// Revision is that of the commit; 0 means that it has not come to this.
+	Revision int64
+	// Time is when it happened, as the writer's clock had it: nothing is ever
+	// ordered by it.
+	Time time.Time
+	// Suspect says that Time contradicts its neighbours in the log.
+	Suspect bool
+}
+
+// Reached says whether it has come to this at all.
+func (m Mark) Reached() bool { return m.Revision != 0 }
+
+// PoolLife is one incarnation of a pool, from its creation to its end. Where the
+// log read does not reach back to the creation, the ID is all that is known.
+type PoolLife struct {
+	ID events.ID
+	events.Pool
+	Created, Retired Mark
+}
+
+// Known says whether the pool's creation was seen, and so its name and subnet.
+func (p *PoolLife) Known() bool { return p.Subnet.IsValid() }
+
+// At says whether the pool stood after a revision. One whose beginning lies
+// before what was read stood from the start.
+func (p *PoolLife) At(revision int64) bool {
+	return p.Created.Revision <= revision && (!p.Retired.Reached() || p.Retired.Revision > revision)
+}
+
+// Holding is one address in one hand, from its allocation to its end.
+type Holding struct {
+	Allocation events.ID
+	Address    netip.Addr
+	Pool       *PoolLife
+	Kind       events.Kind
+	Shared     bool
+	Host       string     // empty: the swarm's
+	Grant      events.ID  // zero: held by an operator's word
+	MAC        events.MAC // zero: none was given
+	Endpoint   string     // the endpoint's name; empty: not given
+	From       Mark
+	To         Mark          // not reached: still held
+	End        events.Reason // why it ended; empty: still held
+	// Early says that the address was given back at To.Time, some time before
+	// the commit at To.Revision could tell of it.
+	Early bool
+}
+
+// At says whether the holding stood in the log after a revision.
+func (h *Holding) At(revision int64) bool {
+	return h.From.Revision <= revision && (!h.To.Reached() || h.To.Revision > revision)
+}
+
+// Unread is a type of event of which a [Timeline] could make nothing.
+type Unread struct {
+	Type  string
+	Count int
+	First int64 // the revision of the first one
+	// Writer is the version of the program that wrote the first one.
+	Writer string
+}
+
+// Timeline is every holding there ever was. Unlike [Pool] it shows and does not
+// decide: what it does not understand, or what does not fit, it counts and goes
+// on ([Timeline.Unread], [Timeline.Misfits]).
+//
+// It takes the records of all streams together, in the order of their
+// revisions. Not safe for concurrent use while [Timeline.Apply] runs.
+type Timeline struct {
+	streams  map[events.Stream]*PoolLife
+	born     []*PoolLife // the same, in the order of their first record
+	holdings []Holding   // in the order of their beginning
+	open     map[events.ID]int
+	passed   []passage
+	unread   map[string]*Unread
+	misfits  []string
+}
+
+// passage is one record on the way, and the running time after it.
+type passage struct {
+	revision int64
+	running  time.Time
+}
+
+// NewTimeline returns the timeline of an empty log.
+func NewTimeline() *Timeline {
+	return &Timeline{streams: map[events.Stream]*PoolLife{}, open: map[events.ID]int{}, unread: map[string]*Unread{}}
+}
+
+// Apply adds one record. One at or below the timeline's revision is passed over.
+func (t *Timeline) Apply(r events.Record) {
+	if r.Revision <= t.Revision() {
+		return
+	}
+	t.pass(r)
+	pool := t.meet(r.Stream)
+	at := Mark{Revision: r.Revision, Time: r.Time, Suspect: r.ClockSuspect}
+	for i, e := range r.Events {
+		switch e := e.(type) {
+		case events.PoolCreated:
+			if pool != nil {
+				pool.Pool = events.Pool{Space: e.Space, Name: e.Name, Subnet: e.Subnet, Policy: e.Policy, Extra: e.Extra}
+				pool.Created = at
+			}
+		case events.PoolRetired:
+			if pool != nil {
+				pool.Retired = at
+			}
+		case events.AddressAllocated:
+			if !t.begin(pool, e, at) {
+				t.misfits = append(t.misfits, r.Name(i))
+			}
+		case events.AddressReleased:
+			if !t.end(e, at) {
+				t.misfits = append(t.misfits, r.Name(i))
+			}
+		case events.Unknown:
+			t.puzzle(r, e)
+		case events.PoolExhausted, events.HostJoined, events.HostAdopted,
+			events.GrantOpened, events.GrantClosing, events.GrantClosed, events.GrantReopened:
+			// They begin and end no holding.
+		}
+	}
+}
+
+// pass moves the running time on: it is the latest time of any commit so far
+// that was not marked suspect, and never goes back.
+func (t *Timeline) pass(r events.Record) {
+	p := passage{revision: r.Revision}
+	if n := len(t.passed); n > 0 {
+		p.running = t.passed[n-1].running
+	}
+	if !r.ClockSuspect && r.Time.After(p.running) {
+		p.running = r.Time
+	}
+	t.passed = append(t.passed, p)
+}
+
+// meet returns the pool of a stream, new or known; nil for the catalogue.
+func (t *Timeline) meet(s events.Stream) *PoolLife {
+	pool := t.streams[s]
+	if pool != nil || s == events.Catalogue {
+		return pool
+	}
+	id, err := ulid.ParseStrict(string(s))
+	if err != nil {
+		return nil // a stream of a newer version
+	}
+	pool = &PoolLife{ID: id}
+	t.streams[s] = pool
+	t.born = append(t.born, pool)
+	return pool
+}
+
+func (t *Timeline) begin(pool *PoolLife, e events.AddressAllocated, at Mark) bool {
+	if _, twice := t.open[e.Allocation]; twice || pool == nil {
+		return false
+	}
+	t.open[e.Allocation] = len(t.holdings)
+	t.holdings = append(t.holdings, Holding{
+		Allocation: e.Allocation, Address: e.Address, Pool: pool, Kind: e.Kind, Shared: e.Shared,
+		Host: e.Host, Grant: e.Grant, MAC: e.MAC, Endpoint: e.Endpoint, From: at,
+	})
+	return true
+}
+
+func (t *Timeline) end(e events.AddressReleased, at Mark) bool {
+	i, ok := t.open[e.Allocation]
+	if !ok || t.holdings[i].Address != e.Address {
+		return false
+	}
+	delete(t.open, e.Allocation)
+	h := &t.holdings[i]
+	h.To, h.End = at, e.Reason
+	if e.At.IsZero() {
+		return true
+	}
+	// The moment Docker released lies between the beginning and the commit; one
+	// that does not was read off a clock that is wrong.
+	h.To.Time, h.Early = e.At, true
+	switch {
+	case !h.From.Suspect && e.At.Before(h.From.Time):
+		h.To.Time, h.To.Suspect = h.From.Time, true
+	case !at.Suspect && e.At.After(at.Time):
+		h.To, h.Early = Mark{Revision: at.Revision, Time: at.Time, Suspect: true}, false
+	}
+	return true
+}
+
+func (t *Timeline) puzzle(r events.Record, e events.Unknown) {
+	u, ok := t.unread[e.Name]
+	if !ok {
+		u = &Unread{Type: e.Name, First: r.Revision, Writer: r.Writer}
+		t.unread[e.Name] = u
+	}
+	u.Count++
+}
+
+// Revision is that of the last record applied; 0 before the first.
+func (t *Timeline) Revision() int64 {
+	if n := len(t.passed); n > 0 {
+		return t.passed[n-1].revision
+	}
+	return 0
+}
+
+// Until is the revision of the last record whose running time is not later than
+// a moment: the log as it was then. It is 0 before the log began.
+func (t *Timeline) Until(moment time.Time) int64 {
+	n := sort.Search(len(t.passed), func(i int) bool { return t.passed[i].running.After(moment) })
+	if n == 0 {
+		return 0
+	}
+	return t.passed[n-1].revision
+}
+
+// Running is the running time after a revision. It is zero before the log began.
+func (t *Timeline) Running(revision int64) time.Time {
+	n := sort.Search(len(t.passed), func(i int) bool { return t.passed[i].revision > revision })
+	if n == 0 {
+		return time.Time{}
+	}
+	return t.passed[n-1].running
+}
+
+// Pools lists every pool there ever was, in the order they came.
+func (t *Timeline) Pools() []*PoolLife { return t.born }
+
+// Pool finds the pool of a stream; nil if there is no record of it.
+func (t *Timeline) Pool(s events.Stream) *PoolLife { return t.streams[s] }
+
+// Holdings goes over all holdings in the order they began. They are the
+// timeline's own: copy what is to be changed.
+func (t *Timeline) Holdings() iter.Seq[*Holding] {
+	return func(yield func(*Holding) bool) {
+		for i := range t.holdings {
+			if !yield(&t.holdings[i]) {
+				return
+			}
+		}
+	}
+}
+
+// Open finds the holding that an allocation has open at the end of the log.
+func (t *Timeline) Open(allocation events.ID) (*Holding, bool) {
+	i, ok := t.open[allocation]
+	if !ok {
+		return nil, false
+	}
+	return &t.holdings[i], true
+}
+
+// Unread lists the event types that were not understood, by name. What they said
+// is missing from the timeline.
+func (t *Timeline) Unread() []Unread {
+	list := make([]Unread, 0, len(t.unread))
+	for _, u := range t.unread {
+		list = append(list, *u)
+	}
+	slices.SortFunc(list, func(a, b Unread) int { return strings.Compare(a.Type, b.Type) })
+	return list
+}
+
+// Misfits names the events that contradict those before them, as revision.index:
+// an end of what had not begun, a second beginning. They changed nothing here.
+func (t *Timeline) Misfits() []string { return t.misfits }
