@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ipamlog/ipamlog/replay"
+)
+
+func poolsCommand() *cobra.Command {
+	return asking(&cobra.Command{
+		Use:   "pools",
+		Short: "List the pools and how full they are",
+		Long: `List every pool: name, id, space, subnet, ranges, size (addresses that can be
+held), held, free, suspected, the hosts that use it, and its policy.
+
+The answer costs what is held now, however long the log is.
+
+Exit status: 0 done; 1 failed; 2 wrong usage.`,
+		Example: `  ipamlog pools
+  ipamlog pools -o json | jq '.[] | select(.free < 10) | .name'`,
+		Args:              none,
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}, func(ctx context.Context, s *session, _ []string) error {
+		states, err := replay.PoolsNow(ctx, s.log)
+		if err != nil {
+			return err
+		}
+		return show(s, s.pools(), states)
+	})
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/errors"
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/ipamlog/ipamlog/config"
+	"github.com/ipamlog/ipamlog/events/etcdlog"
+	"github.com/ipamlog/ipamlog/render"
+	"github.com/ipamlog/ipamlog/replay"
+	"github.com/ipamlog/ipamlog/store"
+)
+
+// session is one run of a command that asks the log.
+type session struct {
+	cfg    config.Config
+	client *clientv3.Client
+	log    *etcdlog.Log
+	out    render.Output
+	stderr io.Writer
+	now    time.Time
+	zone   *time.Location
+}
+
+const timeoutFlag = "timeout"
+
+// asking makes a command of one that asks the log: it gives it what these have
+// in common, and a session to run in.
+func asking(cmd *cobra.Command, run func(ctx context.Context, s *session, args []string) error) *cobra.Command {
+	cmd.GroupID = GroupAsk
+	cmd.Flags().Duration(timeoutFlag, 10*time.Second, "how long to wait for an answer of the store")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		s, err := open(cmd)
+		if err != nil {
+			return err
+		}
+		return errors.CombineErrors(store.Explain(run(cmd.Context(), s, args), s.client), s.close())
+	}
+	return cmd
+}
+
+// open finds the store and makes sure that there is a log in it.
+func open(cmd *cobra.Command) (*session, error) {
+	cfg, err := Config(cmd)
+	if err != nil {
+		return nil, err
+	}
+	patience, err := cmd.Flags().GetDuration(timeoutFlag)
+	if err != nil {
+		return nil, errors.Wrap(err, "read --timeout")
+	}
+	if patience <= 0 {
+		return nil, Usagef("--timeout %s is no time to wait: write one such as 10s", patience)
+	}
+	s := &session{
+		cfg: cfg, out: render.NewOutput(cmd.OutOrStdout(), cfg.Output, cfg.NoColor), stderr: cmd.ErrOrStderr(),
+		now: time.Now(), zone: time.Local,
+	}
+	if s.client, err = store.Dial(cfg.Global); err != nil {
+		return nil, err
+	}
+	store.Patient(s.client, patience)
+	s.log = etcdlog.New(s.client, cfg.Prefix)
+	if _, err := s.log.Store(cmd.Context()); err != nil {
+		if errors.Is(err, etcdlog.ErrNoStore) {
+			err = errors.Newf("there is no ipamlog log below %s in this store: start `ipamlog serve` on it once, or name the right place with --prefix", cfg.Prefix)
+		}
+		return nil, errors.CombineErrors(store.Explain(err, s.client), s.close())
+	}
+	return s, nil
+}
+
+func (s *session) close() error {
+	err := s.client.Close()
+	if errors.Is(err, context.Canceled) {
+		return nil // how a client says that it was closed
+	}
+	return errors.Wrap(err, "close the connection to the store")
+}
+
+// note says something about the answer, beside it.
+func (s *session) note(format string, args ...any) { fmt.Fprintf(s.stderr, format+"\n", args...) }
+
+// human says whether the answer is for people.
+func (s *session) human() bool { return s.out.Format == render.FormatTable }
+
+// show lists the records in the format that was asked for.
+func show[T any](s *session, table render.Table[T], records []T) error {
+	buffered := bufio.NewWriter(s.out.Writer)
+	out := s.out
+	out.Writer = buffered
+	if err := table.List(out, records); err != nil {
+		return err
+	}
+	return errors.Wrap(buffered.Flush(), "print the answer")
+}
+
+// load reads the whole log. It shows how far it is where somebody watches, and
+// tells what could not be understood.
+func (s *session) load(ctx context.Context) (*replay.History, error) {
+	progress, done := s.progress()
+	h, err := replay.Load(ctx, s.log, progress)
+	done()
+	if err != nil {
+		return nil, err
+	}
+	s.doubt(h)
+	return h, nil
+}
+
+// doubt warns of what an answer from this history may lack.
+func (s *session) doubt(h *replay.History) {
+	for _, u := range h.Timeline().Unread() {
+		warn(s.stderr, "%d events of type %q were written by a newer version (%s, first at @%d), and the answer lacks what they say: upgrade ipamlog",
+			u.Count, u.Type, orUnknown(u.Writer), u.First)
+	}
+	if m := h.Timeline().Misfits(); len(m) > 0 {
+		warn(s.stderr, "%d events contradict those before them and were passed over: look at @%s", len(m), strings.Join(m[:min(len(m), 3)], ", @"))
+	}
+}
+
+func orUnknown(text string) string {
+	if text == "" {
+		return "unknown"
+	}
+	return text
+}
+
+// progress returns what to tell of commits read, and of their end. Nothing is
+// shown before half a second has gone, or where nobody watches.
+func (s *session) progress() (tell func(int), done func()) {
+	file, ok := s.stderr.(*os.File)
+	if !ok || !isatty.IsTerminal(file.Fd()) {
+		return nil, func() {}
+	}
+	last, shown := time.Now().Add(400*time.Millisecond), false
+	tell = func(commits int) {
+		if time.Since(last) > 100*time.Millisecond {
+			last, shown = time.Now(), true
+			fmt.Fprintf(file, "\rreading the log: %d commits", commits)
+		}
+	}
+	done = func() {
+		if shown {
+			fmt.Fprint(file, "\r\x1b[K")
+		}
+	}
+	return tell, done
+}

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/ipamlog/ipamlog/events"
+	"github.com/ipamlog/ipamlog/projection"
+	"github.com/ipamlog/ipamlog/render"
+	"github.com/ipamlog/ipamlog/replay"
+)
+
+func revision(r int64) string {
+	if r == 0 {
+		return ""
+	}
+	return strconv.FormatInt(r, 10)
+}
+
+// at is a revision as people write it.
+func at(r int64) string {
+	if r == 0 {
+		return ""
+	}
+	return "@" + strconv.FormatInt(r, 10)
+}
+
+// when is a time for people, marked where it is in doubt.
+func (s *session) when(m projection.Mark) string {
+	if m.Suspect {
+		return s.local(m.Time) + "?"
+	}
+	return s.local(m.Time)
+}
+
+// title is what people call a pool; there may be none.
+func title(p *projection.PoolLife) string {
+	if p == nil {
+		return ""
+	}
+	return replay.Title(p)
+}
+
+func subnet(p *projection.PoolLife) string {
+	if !p.Known() {
+		return ""
+	}
+	return p.Subnet.String()
+}
+
+type column = render.Column[replay.Holding]
+
+// holdings is the table of holdings. CSV has every column, by the names that
+// JSON has; a table those that people look for, with the ends if there are any
+// to see.
+func (s *session) holdings(ends bool) render.Table[replay.Holding] {
+	type h = replay.Holding
+	container := func(of func(replay.Container) string) func(h) string {
+		return func(x h) string {
+			if x.Container == nil {
+				return ""
+			}
+			return of(*x.Container)
+		}
+	}
+	network := func(of func(replay.Network) string) func(h) string {
+		return func(x h) string {
+			if x.Network == nil {
+				return ""
+			}
+			return of(*x.Network)
+		}
+	}
+	return render.Table[h]{
+		Columns: []column{
+			{Name: "allocation", Detail: true, Value: func(x h) string { return x.Allocation.String() }},
+			{Name: "address", Value: func(x h) string { return x.Address.String() }},
+			{Name: "pool", Value: func(x h) string { return x.Pool.Name }, Human: func(x h) string { return title(x.Pool) }},
+			{Name: "pool_id", Detail: true, Value: func(x h) string { return x.Pool.ID.String() }},
+			{Name: "subnet", Detail: true, Value: func(x h) string { return subnet(x.Pool) }},
+			{Name: "space", Detail: true, Value: func(x h) string { return string(x.Pool.Space) }},
+			{Name: "kind", Value: func(x h) string { return x.Kind.String() }},
+			{Name: "host", Value: func(x h) string { return x.Host }},
+			{Name: "mac", Value: func(x h) string { return x.MAC.String() }},
+			{Name: "endpoint", Value: func(x h) string { return x.Endpoint }},
+			{Name: "container_id", Detail: true, Value: container(func(c replay.Container) string { return c.ID })},
+			{Name: "container_name", Detail: true, Value: container(func(c replay.Container) string { return c.Name })},
+			{Name: "container_image", Detail: true, Value: container(func(c replay.Container) string { return c.Image })},
+			{Name: "network_id", Detail: true, Value: network(func(n replay.Network) string { return n.ID })},
+			{Name: "network_name", Detail: true, Value: network(func(n replay.Network) string { return n.Name })},
+			{Name: "from", Value: func(x h) string { return replay.Stamp(x.From.Time) }, Human: func(x h) string { return s.when(x.From) }},
+			{Name: "to", Detail: !ends, Value: func(x h) string { return replay.Stamp(x.To.Time) }, Human: func(x h) string { return s.when(x.To) }},
+			{Name: "from_revision", Value: func(x h) string { return revision(x.From.Revision) }, Human: func(x h) string { return at(x.From.Revision) }},
+			{Name: "to_revision", Detail: !ends, Value: func(x h) string { return revision(x.To.Revision) }, Human: func(x h) string { return at(x.To.Revision) }},
+			{Name: "end", Detail: !ends, Value: func(x h) string { return string(x.End) }},
+			{Name: "clock_suspect", Detail: true, Value: func(x h) string { return strconv.FormatBool(x.ClockSuspect()) }},
+		},
+		Emphasis: func(x h) render.Emphasis {
+			switch {
+			case x.ClockSuspect():
+				return render.Notice
+			case ends && x.To.Reached():
+				return render.Faint
+			}
+			return render.Plain
+		},
+	}
+}
+
+// pools is the table of pools.
+func (s *session) pools() render.Table[replay.PoolState] {
+	type p = replay.PoolState
+	return render.Table[p]{
+		Columns: []render.Column[p]{
+			{Name: "name", Value: func(x p) string { return x.Name }},
+			{Name: "id", Value: func(x p) string { return x.ID.String() }},
+			{Name: "space", Value: func(x p) string { return string(x.Space) }},
+			{Name: "subnet", Value: func(x p) string { return x.Subnet.String() }},
+			{Name: "ranges", Value: func(p) string { return "" }},
+			{Name: "size", Value: func(x p) string { return x.Size.String() }},
+			{Name: "held", Value: func(x p) string { return strconv.Itoa(x.Held) }},
+			{Name: "free", Value: func(x p) string { return x.Free.String() }},
+			{Name: "suspected", Value: func(x p) string { return strconv.Itoa(x.Suspected) }},
+			{Name: "hosts", Value: func(x p) string { return strings.Join(x.Hosts, " ") }, Human: func(x p) string { return strings.Join(x.Hosts, ",") }},
+			{Name: "policy", Value: func(x p) string { return policy(x.Policy) }},
+		},
+		Emphasis: func(x p) render.Emphasis {
+			if x.Free.Sign() <= 0 {
+				return render.Alarm
+			}
+			return render.Plain
+		},
+	}
+}
+
+// policy is written as the options of docker network create have it.
+func policy(p events.Policy) string {
+	return fmt.Sprintf("gateway=%s,pick=%s,quarantine=%ds", p.Gateway, p.Pick, p.Quarantine)
+}
+
+// events is the table of events.
+func (s *session) events() render.Table[replay.Event] {
+	type e = replay.Event
+	return render.Table[e]{Columns: eventColumns(s, func(x e) e { return x })}
+}
+
+// steps is the same, and what is held after each.
+func (s *session) steps() render.Table[replay.Step] {
+	type e = replay.Step
+	return render.Table[e]{Columns: append(eventColumns(s, func(x e) replay.Event { return x.Event }),
+		render.Column[e]{Name: "held", Value: func(x e) string { return strconv.Itoa(x.Held) }})}
+}
+
+func eventColumns[T any](s *session, of func(T) replay.Event) []render.Column[T] {
+	column := func(name string, width int, value func(replay.Event) string) render.Column[T] {
+		return render.Column[T]{Name: name, Width: width, Value: func(x T) string { return value(of(x)) }}
+	}
+	detail := func(name string, value func(replay.Event) string) render.Column[T] {
+		c := column(name, 0, value)
+		c.Detail = true
+		return c
+	}
+	clock := column("time", 32, func(e replay.Event) string { return replay.Stamp(e.Record.Time) })
+	clock.Human = func(x T) string {
+		r := of(x).Record
+		return s.when(projection.Mark{Revision: r.Revision, Time: r.Time, Suspect: r.ClockSuspect})
+	}
+	rev := column("revision", 8, func(e replay.Event) string { return revision(e.Record.Revision) })
+	rev.Human = func(x T) string { return "@" + of(x).Name() }
+	stream := column("stream", 12, func(e replay.Event) string { return string(e.Record.Stream) })
+	stream.Human = func(x T) string {
+		if p := of(x).Pool; p != nil {
+			return title(p)
+		}
+		return string(of(x).Record.Stream)
+	}
+	what := column("event", 40, func(e replay.Event) string {
+		raw, err := events.EncodeEvent(e.Event())
+		if err != nil {
+			return err.Error()
+		}
+		return string(raw)
+	})
+	what.Human = func(x T) string { return s.say(of(x).Event()) }
+	return []render.Column[T]{
+		rev,
+		detail("index", func(e replay.Event) string { return strconv.Itoa(e.Index) }),
+		clock,
+		column("host", 10, func(e replay.Event) string { return e.Record.Host }),
+		stream,
+		detail("commit", func(e replay.Event) string { return e.Record.ID.String() }),
+		column("type", 17, func(e replay.Event) string { return e.Event().Type() }),
+		what,
+	}
+}
+
+// say puts an event into a few words; one of a newer version is shown whole.
+func (s *session) say(e events.Event) string {
+	switch e := e.(type) {
+	case events.PoolCreated:
+		return words(e.Name, e.Subnet.String(), string(e.Space), policy(e.Policy))
+	case events.PoolRetired:
+		return string(e.Space)
+	case events.PoolExhausted:
+		if e.Range.IsValid() {
+			return "nothing free in " + e.Range.String()
+		}
+		return "nothing free"
+	case events.GrantOpened:
+		return grant(e.Grant, e.Host, within(e.Range.IsValid(), e.Range))
+	case events.GrantReopened:
+		return grant(e.Grant, e.Host, within(e.Range.IsValid(), e.Range))
+	case events.GrantClosing:
+		return grant(e.Grant)
+	case events.GrantClosed:
+		return grant(e.Grant)
+	case events.AddressAllocated:
+		return words(e.Address.String(), e.Kind.String(), e.MAC.String(), e.Endpoint)
+	case events.AddressReleased:
+		late := ""
+		if !e.At.IsZero() {
+			late = "at " + s.local(e.At)
+		}
+		return words(e.Address.String(), string(e.Reason), late)
+	case events.HostJoined:
+		return words(e.Host, "incarnation", strconv.FormatUint(e.Incarnation, 10), e.Version)
+	case events.HostAdopted:
+		return words(e.Host, "is now machine", e.Machine)
+	case events.Unknown:
+		return string(e.Raw)
+	}
+	raw, err := json.Marshal(e)
+	if err != nil {
+		return e.Type()
+	}
+	return string(raw)
+}
+
+func grant(id events.ID, more ...string) string {
+	return words(append([]string{"grant", id.String()}, more...)...)
+}
+
+func within(is bool, what fmt.Stringer) string {
+	if !is {
+		return ""
+	}
+	return "within " + what.String()
+}
+
+// words joins those that are there.
+func words(list ...string) string {
+	var there []string
+	for _, w := range list {
+		if w != "" {
+			there = append(there, w)
+		}
+	}
+	return strings.Join(there, " ")
+}

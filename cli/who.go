@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/cockroachdb/errors"
+	"github.com/spf13/cobra"
+
+	"github.com/ipamlog/ipamlog/projection"
+	"github.com/ipamlog/ipamlog/render"
+	"github.com/ipamlog/ipamlog/replay"
+)
+
+func whoCommand() *cobra.Command {
+	var when, in string
+	cmd := asking(&cobra.Command{
+		Use:   "who ADDRESS [--at T] [--pool P]",
+		Short: "Tell who holds an address, or held it at a moment",
+		Long: `Tell who holds an address, or held it at a moment. An address may be held in
+several pools, and gateways by several hosts: all holdings are listed.
+
+If nobody held it, the holding before and the one after are listed instead.
+
+` + aboutTimes + `
+
+With -o json the answer is one object: address, at, at_revision, holdings; and
+before and after (null if there is none) when nobody held it.
+
+Exit status: 0 somebody held it; 1 failed; 2 wrong usage; 3 nobody held it, or
+there never was such a pool.`,
+		Example: `  ipamlog who 10.50.0.2
+  ipamlog who 10.50.0.2 --at "2026-11-21 03:12"
+  ipamlog who 10.50.0.2 --at -2h --pool web -o json`,
+		Args:              needs("ADDRESS"),
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}, func(ctx context.Context, s *session, args []string) error {
+		address, err := netip.ParseAddr(args[0])
+		if err != nil {
+			return Usagef("%q is not an address: write one such as 10.50.0.2 or fd00::2", args[0])
+		}
+		h, err := s.load(ctx)
+		if err != nil {
+			return err
+		}
+		m, err := s.moment(h, "at", when, h.Now(s.now))
+		if err != nil {
+			return err
+		}
+		var pools []*projection.PoolLife
+		if in != "" {
+			if pools, err = h.PoolsEver(in); err != nil {
+				return err
+			}
+		}
+		return s.answer(h.Who(address, pools, m))
+	})
+	momentFlag(cmd, &when, "at", "the moment to look at (default now)")
+	cmd.Flags().StringVar(&in, "pool", "", "look in this pool alone: a name, a subnet or an id")
+	_ = cmd.RegisterFlagCompletionFunc("pool", func(cmd *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+		return completePools(cmd, nil, toComplete)
+	}) // fails only for a flag that is not there
+	return cmd
+}
+
+// sighting is a holding and where it stands to the moment asked about.
+type sighting struct {
+	replay.Holding
+	place string // held, before or after
+}
+
+func (s *session) answer(who replay.Who) error {
+	list := sightings(who)
+	var err error
+	switch s.out.Format {
+	case render.FormatJSON, render.FormatJSONL:
+		err = render.JSON(s.out, who)
+	default:
+		err = show(s, s.sightings(len(who.Holdings) == 0), list)
+	}
+	if err != nil || len(who.Holdings) > 0 {
+		return err
+	}
+	missing := errors.Newf("nobody held %s at %s%s", who.Address, s.understood(who.At), aside(who))
+	return errors.Mark(missing, replay.ErrNotFound)
+}
+
+func aside(who replay.Who) string {
+	switch {
+	case who.Before == nil && who.After == nil:
+		return ", nor ever: see whether another pool or prefix is meant"
+	case who.Before == nil:
+		return ": what is listed is who held it next"
+	case who.After == nil:
+		return ": what is listed is who held it last"
+	}
+	return ": what is listed is who held it before and after"
+}
+
+func sightings(who replay.Who) []sighting {
+	var list []sighting
+	if who.Before != nil {
+		list = append(list, sighting{*who.Before, "before"})
+	}
+	for _, x := range who.Holdings {
+		list = append(list, sighting{x, "held"})
+	}
+	if who.After != nil {
+		list = append(list, sighting{*who.After, "after"})
+	}
+	return list
+}
+
+// sightings is the table of holdings with their place before them; people see
+// it only where it is not plain.
+func (s *session) sightings(missed bool) render.Table[sighting] {
+	holdings := s.holdings(true)
+	table := render.Table[sighting]{
+		Columns: []render.Column[sighting]{{Name: "when", Detail: !missed, Value: func(x sighting) string { return x.place }}},
+	}
+	for _, c := range holdings.Columns {
+		own := render.Column[sighting]{Name: c.Name, Detail: c.Detail, Width: c.Width}
+		own.Value = func(x sighting) string { return c.Value(x.Holding) }
+		if c.Human != nil {
+			own.Human = func(x sighting) string { return c.Human(x.Holding) }
+		}
+		table.Columns = append(table.Columns, own)
+	}
+	return table
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/cockroachdb/errors"
+
+	"github.com/ipamlog/ipamlog/events"
+	"github.com/ipamlog/ipamlog/projection"
+	"github.com/ipamlog/ipamlog/replay/timespec"
+)
+
+// Errors that say what is the matter with a question. Their texts are sentences
+// of their own; test with errors.Is.
+var (
+	// ErrNotFound marks an error about something that is not in the log: no
+	// such pool, nobody ever held it.
+	ErrNotFound = errors.New("not found")
+	// ErrAmbiguous marks an error about a word that means several things, which
+	// the error lists.
+	ErrAmbiguous = errors.New("ambiguous")
+	// ErrNotYet marks an error about a moment that is still to come.
+	ErrNotYet = errors.New("still to come")
+)
+
+// Source is where a log is read from: the store, or an archive of it. It is
+// what etcdlog.Log's Read does.
+type Source interface {
+	// Read returns the records of the streams, of all when none is named, as
+	// they were at a revision (0: now), which it returns, in their order.
+	Read(ctx context.Context, at int64, progress func(int), streams ...events.Stream) ([]events.Record, int64, error)
+}
+
+// History is a log that was read, up to one revision.
+type History struct {
+	records  []events.Record
+	timeline *projection.Timeline
+	revision int64
+}
+
+// Load reads the whole log as it is now. progress, if not nil, is told how many
+// commits have come so far.
+func Load(ctx context.Context, source Source, progress func(int)) (*History, error) {
+	records, revision, err := source.Read(ctx, 0, progress)
+	if err != nil {
+		return nil, errors.Wrap(err, "read the log")
+	}
+	h := &History{records: records, timeline: projection.NewTimeline(), revision: revision}
+	for _, r := range records {
+		h.timeline.Apply(r)
+	}
+	return h, nil
+}
+
+// Revision is the revision the history is complete up to.
+func (h *History) Revision() int64 { return h.revision }
+
+// Commits is how many commits were read.
+func (h *History) Commits() int { return len(h.records) }
+
+// CommitsUntil is how many commits there were up to a moment.
+func (h *History) CommitsUntil(m Moment) int {
+	n, _ := slices.BinarySearchFunc(h.records, m.Revision+1, func(r events.Record, at int64) int { return cmp.Compare(r.Revision, at) })
+	return n
+}
+
+// Timeline is the history's holdings.
+func (h *History) Timeline() *projection.Timeline { return h.timeline }
+
+// Moment is a place in the order of a log.
+type Moment struct {
+	// Revision is that of the last record that counts, or the one asked for;
+	// 0 before the log began.
+	Revision int64
+	// Time is the moment asked for or, where a revision was, the running time
+	// of the log there; zero before the log began.
+	Time time.Time
+
+	byTime bool
+}
+
+// Now is the end of the history; now is the time it is there.
+func (h *History) Now(now time.Time) Moment { return Moment{Revision: h.revision, Time: now} }
+
+// Moment finds the place in the log that a user's words mean. It returns
+// [ErrNotYet].
+func (h *History) Moment(spec timespec.Spec, now time.Time) (Moment, error) {
+	switch {
+	case !spec.IsRevision() && spec.Time.After(now):
+		return Moment{}, errors.Mark(errors.Newf("%s is still to come: name a moment that has been", spec), ErrNotYet)
+	case !spec.IsRevision():
+		return Moment{Revision: h.timeline.Until(spec.Time), Time: spec.Time, byTime: true}, nil
+	case spec.Revision > h.revision:
+		return Moment{}, errors.Mark(errors.Newf("revision %s is still to come, the store is at @%d: name one that has been", spec, h.revision), ErrNotYet)
+	}
+	return Moment{Revision: spec.Revision, Time: h.timeline.Running(spec.Revision)}, nil
+}
+
+// Holds says whether an address was held by this holding at the moment.
+func (m Moment) Holds(x *projection.Holding) bool { return x.At(m.Revision) && !m.over(x) }
+
+// over says whether Docker had ended a holding by this moment, though the log
+// learnt of it only later.
+func (m Moment) over(x *projection.Holding) bool {
+	return m.byTime && x.Early && !x.To.Suspect && !x.To.Time.After(m.Time)
+}
+
+// Before is where to begin so that the moment a user means is the first that
+// counts: a span from there on has the commit of that revision, or those of that
+// very microsecond, in it. It returns [ErrNotYet].
+func (h *History) Before(spec timespec.Spec, now time.Time) (Moment, error) {
+	m, err := h.Moment(spec, now)
+	if err != nil {
+		return m, err
+	}
+	if m.byTime {
+		m.Revision = h.timeline.Until(m.Time.Add(-time.Microsecond))
+		return m, nil
+	}
+	m.Revision--
+	return m, nil
+}
+
+// Span is a stretch of a log: what came after one moment, up to and with another.
+type Span struct{ From, To Moment }
+
+// meets says whether a holding stood at any time in the span.
+func (s Span) meets(x *projection.Holding) bool {
+	return x.From.Revision <= s.To.Revision && !s.From.over(x) &&
+		(!x.To.Reached() || x.To.Revision > s.From.Revision)
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"encoding/json"
+	"net/netip"
+	"slices"
+
+	"github.com/ipamlog/ipamlog/projection"
+)
+
+// Who is the answer to: who held this address at that moment?
+type Who struct {
+	Address  netip.Addr
+	At       Moment
+	Holdings []Holding // an address may be held in several pools, and shared
+	// Before and After are, when nobody held the address, the last holding that
+	// had ended and the first that was to come; nil if there is none.
+	Before, After *Holding
+}
+
+// Who answers who held an address at a moment, in the given pools or, if it is
+// nil, in any.
+func (h *History) Who(address netip.Addr, in []*projection.PoolLife, m Moment) Who {
+	// Pools know the plain form alone; logs of dual-stack sockets have the other.
+	address = address.Unmap().WithZone("")
+	who := Who{Address: address, At: m, Holdings: []Holding{}}
+	for _, x := range h.gather(func(x *projection.Holding) bool {
+		return x.Address == address && (in == nil || slices.Contains(in, x.Pool))
+	}) {
+		switch {
+		case m.Holds(&x.Holding):
+			who.Holdings = append(who.Holdings, x)
+		case x.From.Revision > m.Revision:
+			if who.After == nil {
+				who.After = &x
+			}
+		case who.Before == nil || x.To.Revision >= who.Before.To.Revision:
+			who.Before = &x
+		}
+	}
+	if len(who.Holdings) > 0 {
+		who.Before, who.After = nil, nil
+	}
+	return who
+}
+
+// MarshalJSON is the promised form of the answer.
+func (w Who) MarshalJSON() ([]byte, error) {
+	type answer struct {
+		Address    netip.Addr `json:"address"`
+		At         *string    `json:"at"`
+		AtRevision int64      `json:"at_revision"`
+		Holdings   []Holding  `json:"holdings"`
+	}
+	a := answer{w.Address, known(Stamp(w.At.Time)), w.At.Revision, w.Holdings}
+	if len(w.Holdings) > 0 {
+		return json.Marshal(a)
+	}
+	return json.Marshal(struct {
+		answer
+		Before *Holding `json:"before"`
+		After  *Holding `json:"after"`
+	}{a, w.Before, w.After})
+}

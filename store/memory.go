@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+
+	"github.com/cockroachdb/errors"
+
+	"github.com/ipamlog/ipamlog/events/etcdlog"
+)
+
+// memoryFile is where a daemon remembers its store, within the data directory.
+const memoryFile = "store.json"
+
+// Recollect reads what the daemon of a data directory remembers of its store;
+// false if it remembers none.
+func Recollect(dir string) (etcdlog.Memory, bool, error) {
+	raw, err := os.ReadFile(filepath.Join(dir, memoryFile))
+	if os.IsNotExist(err) {
+		return etcdlog.Memory{}, false, nil
+	}
+	if err != nil {
+		return etcdlog.Memory{}, false, errors.Wrap(err, "read which store is remembered")
+	}
+	var m etcdlog.Memory
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return etcdlog.Memory{}, false, errors.Wrapf(err, "read %s", filepath.Join(dir, memoryFile))
+	}
+	return m, true, nil
+}
+
+// Remember writes it. The file is replaced whole, and on disk when Remember
+// returns.
+func Remember(dir string, m etcdlog.Memory) error {
+	raw, err := json.Marshal(m)
+	if err != nil {
+		return errors.Wrap(err, "write which store is remembered")
+	}
+	f, err := os.CreateTemp(dir, memoryFile+".*")
+	if err != nil {
+		return errors.Wrap(err, "write which store is remembered")
+	}
+	_, err = f.Write(append(raw, '\n'))
+	err = errors.CombineErrors(err, f.Sync())
+	err = errors.CombineErrors(err, f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), filepath.Join(dir, memoryFile))
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+		return errors.Wrap(err, "write which store is remembered")
+	}
+	return nil
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package store reaches the etcd that a configuration names: a cluster, or the
+// embedded one of this host's daemon.
+package store
+
+import (
+	"crypto/tls"
+	"io/fs"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/errors"
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+
+	"github.com/ipamlog/ipamlog/config"
+	"github.com/ipamlog/ipamlog/embedded"
+)
+
+const (
+	// loginTimeout bounds the first exchange with a store that asks for a user.
+	loginTimeout = 5 * time.Second
+	// A connection that is dead without having been closed is noticed after
+	// both of these. Etcd refuses pings that come more often than every 5 s.
+	pingEvery   = 10 * time.Second
+	pingTimeout = 3 * time.Second
+)
+
+// ErrNoDaemon marks the error about a data directory on which no daemon runs.
+var ErrNoDaemon = errors.New("no daemon is running")
+
+// Dial returns a client for the store that the configuration names. It says
+// nothing by itself, on standard error or elsewhere. The caller closes it.
+//
+// A cluster is not waited for: the first use finds out whether it answers. For
+// the embedded etcd it returns [ErrNoDaemon] when nobody is there.
+func Dial(cfg config.Global) (*clientv3.Client, error) {
+	endpoints := cfg.ClusterStore
+	if len(endpoints) == 0 {
+		endpoint := embedded.Endpoint(cfg.DataDir)
+		if err := knock(endpoint, cfg.DataDir); err != nil {
+			return nil, err
+		}
+		endpoints = []string{endpoint}
+	}
+	security, err := tlsConfig(cfg, endpoints)
+	if err != nil {
+		return nil, err
+	}
+	heard := &lastWords{}
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints:            endpoints,
+		TLS:                  security,
+		Username:             cfg.User,
+		Password:             string(cfg.Password),
+		DialTimeout:          loginTimeout,
+		DialKeepAliveTime:    pingEvery,
+		DialKeepAliveTimeout: pingTimeout,
+		PermitWithoutStream:  true,
+		Logger:               zap.NewNop(),
+		DialOptions:          []grpc.DialOption{grpc.WithChainUnaryInterceptor(heard.listen)},
+	})
+	if err != nil && !Silent(err) {
+		return nil, errors.Wrapf(err, "log in to etcd at %s", strings.Join(endpoints, ", "))
+	}
+	if err != nil {
+		return nil, explain(heard.about(err), endpoints)
+	}
+	client.KV = patientKV{KV: client.KV, heard: heard}
+	return client, nil
+}
+
+// knock finds out whether a daemon serves its embedded etcd.
+func knock(endpoint, dir string) error {
+	conn, err := net.DialTimeout("unix", strings.TrimPrefix(endpoint, "unix://"), time.Second)
+	switch {
+	case err == nil:
+		return errors.Wrap(conn.Close(), "look for a daemon")
+	case errors.Is(err, fs.ErrPermission):
+		return errors.Newf("the data directory %s may not be opened by this user: run this as the user whose daemon it is, mostly root", dir)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
+		return errors.Mark(errors.Newf("no daemon is running on this data directory (%s): start `ipamlog serve`, or name it with --data-dir, or name the cluster with --cluster-store", dir), ErrNoDaemon)
+	}
+	return errors.Wrapf(err, "look for a daemon on the data directory %s", dir)
+}
+
+// tlsConfig returns what TLS needs; nil where none is asked for.
+func tlsConfig(cfg config.Global, endpoints []string) (*tls.Config, error) {
+	wanted := cfg.CACert != "" || cfg.Cert != ""
+	for _, e := range endpoints {
+		wanted = wanted || strings.HasPrefix(e, "https://")
+	}
+	if !wanted {
+		return nil, nil
+	}
+	info := transport.TLSInfo{TrustedCAFile: cfg.CACert, CertFile: cfg.Cert, KeyFile: cfg.Key, Logger: zap.NewNop()}
+	security, err := info.ClientConfig()
+	return security, errors.Wrap(err, "read the certificates for etcd (--cacert, --cert, --key)")
+}
