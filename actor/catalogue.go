@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package actor
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+
+	"github.com/cockroachdb/errors"
+
+	"github.com/ipamlog/ipamlog/events"
+	"github.com/ipamlog/ipamlog/events/etcdlog"
+)
+
+// PoolRequest is a RequestPool. What is zero was not said.
+type PoolRequest struct {
+	Space  events.Space
+	Subnet netip.Prefix
+	Range  netip.Prefix // within the subnet
+	Name   string
+	V6     bool // the family, where there is no subnet
+	Bits   int  // the subnet's length, where there is no subnet
+	Policy PolicyWish
+}
+
+// PolicyWish is what a request says of the policy; nil is no wish.
+type PolicyWish struct {
+	Gateway    *events.GatewayMode
+	Pick       *events.Pick
+	Quarantine *events.Seconds
+}
+
+// on returns the policy of a new pool.
+func (w PolicyWish) on(p events.Policy) events.Policy {
+	if w.Gateway != nil {
+		p.Gateway = *w.Gateway
+	}
+	if w.Pick != nil {
+		p.Pick = *w.Pick
+	}
+	if w.Quarantine != nil {
+		p.Quarantine = *w.Quarantine
+	}
+	return p
+}
+
+// contradicts names the wish that a pool's policy does not meet.
+func (w PolicyWish) contradicts(p events.Policy) error {
+	switch {
+	case w.Gateway != nil && *w.Gateway != p.Gateway:
+		return errors.Newf("its gateway mode is %s, not %s", p.Gateway, *w.Gateway)
+	case w.Pick != nil && *w.Pick != p.Pick:
+		return errors.Newf("its pick is %s, not %s", p.Pick, *w.Pick)
+	case w.Quarantine != nil && *w.Quarantine != p.Quarantine:
+		return errors.Newf("its quarantine is %s, not %s", p.Quarantine.Duration(), w.Quarantine.Duration())
+	}
+	return nil
+}
+
+// v6 is the family of a request.
+func (r PoolRequest) v6() bool {
+	if r.Subnet.IsValid() {
+		return r.Subnet.Addr().Is6()
+	}
+	return r.V6
+}
+
+// GrantAnswer is an answered RequestPool.
+type GrantAnswer struct {
+	Ref
+	Revision int64
+}
+
+// RequestPool opens a grant in the pool that the request names, by name or
+// subnet, or in a new one. It decides on the catalogue as the store has it, and
+// again when that changed meanwhile. It returns [ErrOverlap], [ErrContradicts],
+// [ErrNoSubnet] or [ErrStoreSilent].
+func (h *Host) RequestPool(ctx context.Context, r PoolRequest) (GrantAnswer, error) {
+	ctx, cancel := h.within(ctx)
+	defer cancel()
+	if err := h.present(); err != nil {
+		return GrantAnswer{}, err
+	}
+	for {
+		plan, err := h.plan(ctx, r)
+		if err != nil {
+			return GrantAnswer{}, storeSilentIf(err)
+		}
+		revision := plan.repeatOf
+		if revision == 0 {
+			var again bool
+			if revision, again, err = h.commitGrant(ctx, plan); again {
+				continue
+			}
+			if err != nil {
+				return GrantAnswer{}, err
+			}
+		}
+		// The pool's actor must know the grant before Docker asks through it.
+		if err := h.reached(ctx, plan.ref, revision); err != nil {
+			if plan.repeatOf == 0 {
+				h.UndoPool(plan.ref)
+			}
+			return GrantAnswer{}, err
+		}
+		return GrantAnswer{plan.ref, revision}, nil
+	}
+}
+
+// reached waits until the actor of a grant's pool has seen a revision.
+func (h *Host) reached(ctx context.Context, ref Ref, revision int64) error {
+	_, err := h.toPool(ref, func() task { return &reachTask{request: newRequest(ctx), revision: revision} })
+	return err
+}
+
+// storeSilentIf marks the store's own errors as its silence; ours stay.
+func storeSilentIf(err error) error {
+	if errors.IsAny(err, ErrOverlap, ErrContradicts, ErrNoSubnet, ErrOutOfRange, etcdlog.ErrRejected, events.ErrMalformed) {
+		return err
+	}
+	return errors.Mark(err, ErrStoreSilent)
+}
+
+// grantPlan is a RequestPool decided, before it is committed.
+type grantPlan struct {
+	ref      Ref
+	events   []events.Event
+	seen     events.Guards
+	readAt   int64
+	repeatOf int64 // the revision of the grant that the answer repeats
+}
+
+// plan decides a request on the catalogue as it is now.
+func (h *Host) plan(ctx context.Context, r PoolRequest) (grantPlan, error) {
+	pools, readAt, err := h.log.Pools(ctx, r.Space)
+	if err != nil {
+		return grantPlan{}, err
+	}
+	entry, err := match(pools, r)
+	if err != nil {
+		return grantPlan{}, err
+	}
+	if entry != nil {
+		return h.planJoin(ctx, r, *entry)
+	}
+	taken, err := h.takenFor(ctx, r, pools)
+	if err != nil {
+		return grantPlan{}, err
+	}
+	subnet := r.Subnet
+	if subnet.IsValid() {
+		err = h.refuseOverlap(ctx, r, taken)
+	} else {
+		subnet, err = h.pickSubnet(r, taken)
+	}
+	if err != nil {
+		return grantPlan{}, err
+	}
+	if r.Range.IsValid() && !within(r.Range, subnet) {
+		return grantPlan{}, errors.Wrapf(ErrOutOfRange, "range %s is not in %s", r.Range, subnet)
+	}
+	clock := h.log.Clock
+	plan := grantPlan{
+		ref:  Ref{Space: r.Space, Pool: clock.NewID(), Grant: clock.NewID(), Host: h.hostIn(r.Space), Name: r.Name, Subnet: subnet, Range: r.Range},
+		seen: events.NewGuards(), readAt: readAt,
+	}
+	plan.events = []events.Event{
+		events.PoolCreated{Space: r.Space, Name: r.Name, Subnet: subnet, Policy: r.Policy.on(events.DefaultPolicy())},
+		events.GrantOpened{Grant: plan.ref.Grant, Host: plan.ref.Host, Range: r.Range},
+	}
+	return plan, nil
+}
+
+// hostIn is who holds a grant of a space: this host, or in the global space the
+// swarm.
+func (h *Host) hostIn(space events.Space) string {
+	if space == events.Global {
+		return ""
+	}
+	return h.writer.Host()
+}
+
+// match finds the pool a request is about: by name and family, or without a name
+// by subnet. It returns [ErrContradicts] when that pool is not as the request
+// says.
+func match(pools []etcdlog.PoolEntry, r PoolRequest) (*etcdlog.PoolEntry, error) {
+	for i := range pools {
+		pool := &pools[i]
+		switch {
+		case pool.Value.Name != r.Name:
+			continue
+		case r.Name == "" && (!r.Subnet.IsValid() || pool.Value.Subnet != r.Subnet):
+			continue
+		case pool.Value.Subnet.Addr().Is6() != r.v6():
+			continue // a network with both families names both pools alike
+		case r.Subnet.IsValid() && pool.Value.Subnet != r.Subnet:
+			return nil, errors.Wrapf(ErrContradicts, "pool %s is %s, not %s", r.Name, pool.Value.Subnet, r.Subnet)
+		case r.Bits != 0 && pool.Value.Subnet.Bits() != r.Bits:
+			return nil, errors.Wrapf(ErrContradicts, "pool %s is %s, not a /%d", r.Name, pool.Value.Subnet, r.Bits)
+		}
+		if err := r.Policy.contradicts(pool.Value.Policy); err != nil {
+			return nil, errors.Wrapf(ErrContradicts, "pool %s: %s", label(pool.Value), err)
+		}
+		return pool, nil
+	}
+	return nil, nil
+}
+
+// label is what users know a pool by.
+func label(p events.Pool) string {
+	if p.Name != "" {
+		return p.Name
+	}
+	return p.Subnet.String()
+}
+
+// planJoin opens a grant in a pool that exists. In the global space the grant is
+// one, and asking again repeats it.
+func (h *Host) planJoin(ctx context.Context, r PoolRequest, pool etcdlog.PoolEntry) (grantPlan, error) {
+	if r.Range.IsValid() && !within(r.Range, pool.Value.Subnet) {
+		return grantPlan{}, errors.Wrapf(ErrOutOfRange, "range %s is not in %s", r.Range, pool.Value.Subnet)
+	}
+	plan := grantPlan{
+		ref:  Ref{Space: r.Space, Pool: pool.ID, Grant: h.log.Clock.NewID(), Host: h.hostIn(r.Space), Name: r.Name, Subnet: pool.Value.Subnet, Range: r.Range},
+		seen: events.NewGuards(),
+	}
+	if r.Space == events.Global {
+		guards, _, err := h.log.Guards(ctx, r.Space, pool.ID)
+		if err != nil {
+			return grantPlan{}, err
+		}
+		for id, grant := range guards.Grants {
+			if grant.Value.State == events.StateOpen && grant.Value.Range == r.Range {
+				plan.ref.Grant, plan.repeatOf = id, grant.Revision
+				return plan, nil
+			}
+		}
+	}
+	plan.seen.Pool = pool.Guarded
+	plan.events = []events.Event{events.GrantOpened{Grant: plan.ref.Grant, Host: plan.ref.Host, Range: r.Range}}
+	return plan, nil
+}
+
+// within says whether a range is part of a subnet.
+func within(r, subnet netip.Prefix) bool {
+	return r.Bits() >= subnet.Bits() && subnet.Contains(r.Addr())
+}
+
+// takenFor lists the pools that a new one must keep clear of. A named pool is
+// apart from everything. A local one keeps clear of the global ones too.
+func (h *Host) takenFor(ctx context.Context, r PoolRequest, pools []etcdlog.PoolEntry) ([]etcdlog.PoolEntry, error) {
+	if r.Subnet.IsValid() && r.Name != "" {
+		return nil, nil
+	}
+	taken := slices.Clone(pools)
+	if r.Space == events.Local {
+		global, _, err := h.log.Pools(ctx, events.Global)
+		if err != nil {
+			return nil, err
+		}
+		taken = append(taken, global...)
+	}
+	if !r.Subnet.IsValid() {
+		return taken, nil // a subnet of our choice passes over named pools too
+	}
+	return slices.DeleteFunc(taken, func(e etcdlog.PoolEntry) bool { return e.Value.Name != "" }), nil
+}
+
+func (h *Host) refuseOverlap(ctx context.Context, r PoolRequest, taken []etcdlog.PoolEntry) error {
+	for _, e := range taken {
+		if !e.Value.Subnet.Overlaps(r.Subnet) {
+			continue
+		}
+		// One that was left empty is nobody's, and is retired by whoever sees it.
+		if h.retireEmpty(ctx, e) {
+			continue
+		}
+		return errors.Wrapf(ErrOverlap, "%s overlaps with pool %s (%s)", r.Subnet, label(e.Value), e.Value.Subnet)
+	}
+	return nil
+}
+
+// retireEmpty retires a pool that has neither grant nor holding; false if it
+// has.
+func (h *Host) retireEmpty(ctx context.Context, e etcdlog.PoolEntry) bool {
+	seen := events.NewGuards()
+	seen.Pool = e.Guarded
+	_, err := h.writer.Append(ctx, etcdlog.Proposal{
+		ID: h.log.Clock.NewID(), Stream: events.PoolStream(e.ID), Seen: seen,
+		Events: []events.Event{events.PoolRetired{Space: e.Value.Space}},
+	})
+	return err == nil
+}
+
+func (h *Host) pickSubnet(r PoolRequest, taken []etcdlog.PoolEntry) (netip.Prefix, error) {
+	used, err := h.routes()
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	for _, e := range taken {
+		used = append(used, e.Value.Subnet)
+	}
+	return freeSubnet(h.blocks, r.V6, r.Bits, used)
+}
+
+// commitGrant commits a plan. again: the catalogue changed, and it must be made anew.
+func (h *Host) commitGrant(ctx context.Context, plan grantPlan) (revision int64, again bool, err error) {
+	proposal := etcdlog.Proposal{
+		ID: h.log.Clock.NewID(), Stream: events.PoolStream(plan.ref.Pool),
+		Events: plan.events, Seen: plan.seen, CatalogueAt: plan.readAt,
+	}
+	record, err := h.writer.Append(ctx, proposal)
+	switch {
+	case err == nil:
+		return record.Revision, false, nil
+	case errors.Is(err, etcdlog.ErrConflict):
+		h.observer.Conflicted()
+		return 0, true, nil
+	case errors.Is(err, etcdlog.ErrUnknown):
+		h.background.Go(func() { h.settleGrant(proposal, plan.ref) })
+		return 0, false, errors.Mark(err, ErrStoreSilent)
+	default:
+		return 0, false, err
+	}
+}
+
+// settleGrant finds out what became of a grant whose requester was refused
+// because the store was silent. If it was opened, it is closed again.
+func (h *Host) settleGrant(p etcdlog.Proposal, ref Ref) {
+	record, err := h.writer.Close(h.life, p.Stream, p.ID)
+	switch {
+	case err != nil:
+		h.logger.Error().Err(err).Stringer("grant", ref.Grant).Msg("what became of a grant is not known: reconciliation will have to find out")
+	case !record.Void():
+		h.UndoPool(ref)
+	}
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package actor
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/cockroachdb/errors"
+
+	"github.com/ipamlog/ipamlog/events"
+	"github.com/ipamlog/ipamlog/events/etcdlog"
+	"github.com/ipamlog/ipamlog/projection"
+)
+
+// tailLength is how far back the log is read for what the guards do not hold:
+// where this host's last pick was. What rests is looked for as far back as the
+// pool's quarantine.
+const tailLength = 10 * time.Minute
+
+// follow brings the log's updates to the actor, in their order.
+func (p *Pool) follow(ctx context.Context) {
+	log := p.writer.Log()
+	err := log.Follow(ctx, p.space, p.id, func(u etcdlog.Update) error {
+		var tail []events.Record
+		if u.Guards != nil {
+			now, _ := log.Clock.Stamp()
+			back := max(tailLength, u.Guards.Pool.Value.Quarantine.Duration())
+			var err error
+			if tail, err = log.Since(ctx, events.PoolStream(p.id), now.Add(-back)); err != nil {
+				// The tail is a preference, the guards are the state.
+				p.log.Warn().Err(err).Msg("the log's tail could not be read: released addresses do not rest, picks start over")
+			}
+		}
+		p.post(func() { p.update(u, tail) })
+		return nil
+	}, func(err error) {
+		p.log.Warn().Err(err).Msg("the watch of the log broke, trying again")
+	})
+	if ctx.Err() != nil {
+		return
+	}
+	p.post(func() { p.fail(err) })
+}
+
+// fail ends all deciding: nothing may be decided on a state that is not known.
+func (p *Pool) fail(err error) {
+	p.broken = err
+	p.log.Error().Err(err).Msg("the pool's log cannot be read: the pool is refused from now on")
+	p.refuseAll(errors.Mark(errors.Wrapf(err, "pool %s", p.id), ErrBroken))
+}
+
+// update moves the projection, and with it all that hangs on it.
+func (p *Pool) update(u etcdlog.Update, tail []events.Record) {
+	if p.broken != nil {
+		return
+	}
+	if u.Guards != nil {
+		p.begin(projection.FromGuards(*u.Guards, u.Revision), tail)
+	}
+	now := time.Now()
+	for _, r := range u.Records {
+		p.forgetReleased(r)
+		if err := p.state.Apply(r); err != nil {
+			p.fail(err)
+			return
+		}
+		p.notice(r, now)
+	}
+	p.state.Reached(u.Revision)
+	for _, a := range p.overlay.prune(p.state.Revision()) {
+		p.refresh(a)
+	}
+	p.retired = !p.state.Pool().Present()
+
+	waiting := p.reaching
+	p.reaching = nil
+	for _, r := range waiting {
+		if p.state.Revision() < r.revision {
+			p.reaching = append(p.reaching, r)
+			continue
+		}
+		p.parked--
+		p.reach(r.revision, r.task)
+	}
+}
+
+// begin starts from a state read whole: the first one, or one after a gap.
+func (p *Pool) begin(state *projection.Pool, tail []events.Record) {
+	p.state = state
+	p.retired = !state.Pool().Present()
+	if p.retired {
+		p.picker = &picker{}
+		return
+	}
+	p.picker = newPicker(state, p.place())
+	clear(p.asks)
+	for addr, guard := range state.HeldAll() {
+		for _, a := range guard.Value {
+			p.index(addr, a)
+		}
+	}
+	now, _ := p.writer.Log().Clock.Stamp()
+	for _, r := range tail {
+		p.writer.Log().Clock.Seen(r.Commit, false)
+		for _, e := range r.Events {
+			switch e := e.(type) {
+			case events.AddressReleased:
+				rested := max(0, now.Sub(r.Time))
+				if left := state.Pool().Value.Quarantine.Duration() - rested; left > 0 && p.free(e.Address) {
+					p.picker.rest(e.Address, time.Now().Add(left))
+				}
+			case events.AddressAllocated:
+				p.noticePick(e)
+			default:
+			}
+		}
+	}
+	for a := range p.overlay.byAddr {
+		p.refresh(a)
+	}
+	for a := range p.overlay.held {
+		p.refresh(a)
+	}
+	for id, g := range state.Grants() {
+		if g.Value.State == events.StateClosing && p.mine(g.Value.Host) {
+			p.resume(id, g.Revision)
+		}
+	}
+}
+
+// mine says whether a grant's host is this one, or the swarm, whose grants any
+// manager may handle.
+func (p *Pool) mine(host string) bool { return host == p.writer.Host() || host == "" }
+
+// notice draws from a record what the projection does not keep.
+func (p *Pool) notice(r events.Record, now time.Time) {
+	for _, e := range r.Events {
+		switch e := e.(type) {
+		case events.PoolCreated:
+			p.picker = newPicker(p.state, p.place())
+		case events.GrantOpened, events.GrantClosed, events.GrantReopened:
+			p.picker.place = p.place()
+		case events.AddressAllocated:
+			p.refresh(e.Address)
+			if held := p.state.Held(e.Address).Value; len(held) > 0 {
+				p.index(e.Address, held[len(held)-1])
+			}
+		case events.AddressReleased:
+			p.dry = false
+			p.refresh(e.Address)
+			p.letRest(e.Address, now)
+		default:
+		}
+	}
+}
+
+// letRest begins the rest of an address that was released, unless it has begun
+// already, or is over: somebody had it again since, or is about to.
+func (p *Pool) letRest(a netip.Addr, now time.Time) {
+	if p.free(a) && !p.picker.isResting(a) {
+		p.picker.rest(a, now.Add(p.picker.policy.Quarantine.Duration()))
+	}
+}
+
+// noticePick moves the place of the next pick behind an endpoint of this host's.
+func (p *Pool) noticePick(e events.AddressAllocated) {
+	if e.Kind == events.Endpoint && e.Host == p.writer.Host() {
+		if grant := p.grant(e.Grant); grant.Present() {
+			p.picker.moved(grant.Value.Range, e.Address)
+		}
+	}
+}
+
+// index remembers by what an endpoint would ask again.
+func (p *Pool) index(addr netip.Addr, a events.Allocation) {
+	if key := askKeyOf(a); key != (askKey{}) && p.mine(a.Host) {
+		p.asks[key] = addr
+	}
+}
+
+func (p *Pool) forgetReleased(r events.Record) {
+	for _, e := range r.Events {
+		released, ok := e.(events.AddressReleased)
+		if !ok {
+			continue
+		}
+		delete(p.repeated, released.Allocation)
+		held := p.state.Held(released.Address).Value
+		if i := held.Index(released.Allocation); i >= 0 {
+			if key := askKeyOf(held[i]); p.asks[key] == released.Address {
+				delete(p.asks, key)
+			}
+		}
+	}
+}
+
+// askKeyOf is zero for what cannot be asked for again by MAC and name.
+func askKeyOf(a events.Allocation) askKey {
+	if a.Kind != events.Endpoint || a.MAC == (events.MAC{}) {
+		return askKey{}
+	}
+	return askKey{grant: a.Grant, mac: a.MAC, endpoint: a.Endpoint}
+}

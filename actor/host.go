@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package actor
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/errors"
+	"github.com/rs/zerolog"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/ipamlog/ipamlog/events"
+	"github.com/ipamlog/ipamlog/events/etcdlog"
+)
+
+// requestPatience is how long a request is waited for, before it is refused: a
+// little longer than the store is, so that the refusal can say why.
+const requestPatience = storePatience + time.Second
+
+// Options are what a Host needs.
+type Options struct {
+	Client   *clientv3.Client
+	Log      *etcdlog.Log
+	Identity Identity
+	// Blocks are where the subnets come from of pools whose creator names none;
+	// Routes lists what is passed over beside the pools that exist.
+	Blocks   []Block
+	Routes   func() ([]netip.Prefix, error)
+	Observer Observer
+	Logger   zerolog.Logger
+}
+
+// Host is this machine's daemon on the log. Safe for concurrent use.
+type Host struct {
+	log      *etcdlog.Log
+	writer   *etcdlog.Writer
+	presence *presence
+	blocks   []Block
+	routes   func() ([]netip.Prefix, error)
+	observer Observer
+	logger   zerolog.Logger
+
+	background sync.WaitGroup  // what goes on behind an answered request
+	life       context.Context //nolint:containedctx // the span of the host, for its goroutines
+	end        context.CancelFunc
+
+	mu       sync.Mutex
+	pools    map[events.ID]*Pool
+	stopping bool
+	moved    map[events.ID]events.ID // grants that were opened again in another pool than their PoolID says
+	actors   sync.WaitGroup
+}
+
+// Join makes this process the daemon of its host, and starts a [Pool] for each
+// pool it has grants in. It returns etcdlog's ErrOtherMachine, ErrHostAlive,
+// ErrUnknown or ErrRejected. The host must then be run.
+func Join(ctx context.Context, o Options) (*Host, error) {
+	p, err := join(ctx, o.Client, o.Log, o.Identity, o.Logger)
+	if err != nil {
+		return nil, err
+	}
+	h := &Host{
+		log: o.Log, writer: p.writer, presence: p, blocks: o.Blocks, routes: o.Routes, observer: o.Observer, logger: o.Logger,
+		pools: map[events.ID]*Pool{}, moved: map[events.ID]events.ID{},
+	}
+	h.life, h.end = context.WithCancel(context.WithoutCancel(ctx))
+	if err := h.startPools(ctx); err != nil {
+		h.shutdown()
+		p.revoke(ctx)
+		return nil, err
+	}
+	return h, nil
+}
+
+// startPools starts the pools that this host has a grant in.
+func (h *Host) startPools(ctx context.Context) error {
+	for _, space := range events.Spaces() {
+		pools, _, err := h.log.Pools(ctx, space)
+		if err != nil {
+			return err
+		}
+		for _, entry := range pools {
+			hosts, err := h.log.GrantHosts(ctx, entry.ID)
+			if err != nil {
+				return err
+			}
+			if hosts[h.writer.Host()] || hosts[""] {
+				h.pool(space, entry.ID)
+			}
+		}
+	}
+	return nil
+}
+
+// Run keeps the host alive until ctx ends; then it lets every pool answer what
+// it has accepted, and returns. It returns an error when the host's name is
+// another's.
+func (h *Host) Run(ctx context.Context) error {
+	err := h.presence.run(ctx)
+	h.shutdown()
+	h.presence.revoke(context.WithoutCancel(ctx))
+	return err
+}
+
+// Drain makes every pool finish what it has accepted and refuse the rest. The
+// host stays present until its Run ends.
+func (h *Host) Drain() {
+	h.mu.Lock()
+	h.stopping = true
+	for _, p := range h.pools {
+		p.stop()
+	}
+	h.mu.Unlock()
+	h.actors.Wait()
+}
+
+func (h *Host) shutdown() {
+	h.Drain()
+	h.end()
+	h.background.Wait()
+}
+
+// Alive says whether requests are answered: the presence stands.
+func (h *Host) Alive() bool { return h.presence.alive() }
+
+// present refuses requests while the lease does not stand. Releases need none:
+// Docker does not say them twice, and they take from nobody else.
+func (h *Host) present() error {
+	if !h.Alive() {
+		return errors.Wrap(ErrStoreSilent, "the lease of this daemon has ended")
+	}
+	return nil
+}
+
+// Writer returns the log in this host's hands.
+func (h *Host) Writer() *etcdlog.Writer { return h.writer }
+
+// Stats returns the figures of every running pool.
+func (h *Host) Stats() []Stats {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var all []Stats
+	for _, p := range h.pools {
+		if s, ok := p.Stats(); ok {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// pool returns the actor of a pool, started if it was not. Nil once the host is
+// stopping.
+func (h *Host) pool(space events.Space, id events.ID) *Pool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if p := h.pools[id]; p != nil {
+		return p
+	}
+	if h.stopping {
+		return nil
+	}
+	p := newPool(space, id, h.writer, h.observer, h.logger)
+	h.pools[id] = p
+	h.actors.Go(func() {
+		p.run()
+		h.mu.Lock()
+		delete(h.pools, id)
+		h.mu.Unlock()
+	})
+	return p
+}
+
+// within bounds a request's wait for the store.
+func (h *Host) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, requestPatience)
+}
+
+// toPool sends a task to the pool of a reference. It is made anew when the pool
+// retired, and its actor ended, before it came to be decided.
+func (h *Host) toPool(ref Ref, t func() task) (Answer, error) {
+	for {
+		h.mu.Lock()
+		id, moved := h.moved[ref.Grant]
+		h.mu.Unlock()
+		if !moved {
+			id = ref.Pool
+		}
+		p := h.pool(ref.Space, id)
+		if p == nil {
+			return Answer{}, ErrStopping
+		}
+		answer, err := p.send(t())
+		switch {
+		case errors.Is(err, ErrStopping):
+			<-p.done
+			continue
+		case errors.Is(err, context.DeadlineExceeded):
+			err = errors.Mark(err, ErrStoreSilent)
+		}
+		return answer, err
+	}
+}
+
+// toHolder sends a release to the pool that its grant is in. A grant that was
+// opened again elsewhere, before this daemon started, is looked for when the
+// pool of its PoolID does not know it.
+func (h *Host) toHolder(ctx context.Context, ref Ref, t func() task) (Answer, error) {
+	answer, err := h.toPool(ref, t)
+	if err != nil || answer.Revision != 0 {
+		return answer, err
+	}
+	pools, _, err := h.log.Pools(ctx, ref.Space)
+	if err != nil {
+		return Answer{}, storeSilentIf(err)
+	}
+	entry, err := home(pools, ref)
+	if err != nil || entry == nil || entry.ID == ref.Pool {
+		return answer, nil //nolint:nilerr // a pool that contradicts cannot be meant: the release is harmless
+	}
+	grant, _, err := h.log.Grant(ctx, entry.ID, ref.Grant)
+	if err != nil || !grant.Present() {
+		return answer, err
+	}
+	h.mu.Lock()
+	h.moved[ref.Grant] = entry.ID
+	h.mu.Unlock()
+	return h.toPool(ref, t)
+}
+
+// RequestAddress gives out an address through a grant. A grant of this host that
+// is not open any more is opened again first: Docker asks only for networks that
+// it has. It returns the sentinels of this package, wrapped.
+func (h *Host) RequestAddress(ctx context.Context, ref Ref, ask AddressRequest) (Answer, error) {
+	ctx, cancel := h.within(ctx)
+	defer cancel()
+	if err := h.present(); err != nil {
+		return Answer{}, err
+	}
+	allocate := func() task { return &allocateTask{request: newRequest(ctx), ref: ref, ask: ask} }
+	answer, err := h.toPool(ref, allocate)
+	if !errors.Is(err, ErrNoGrant) || ref.Host != h.writer.Host() && ref.Host != "" {
+		return answer, err
+	}
+	if err := h.reopen(ctx, ref); err != nil {
+		return Answer{}, err
+	}
+	return h.toPool(ref, allocate)
+}
+
+// ReleaseAddress ends what is held of an address through a grant. Nothing held
+// is no error.
+func (h *Host) ReleaseAddress(ctx context.Context, ref Ref, addr netip.Addr) (Answer, error) {
+	ctx, cancel := h.within(ctx)
+	defer cancel()
+	return h.toHolder(ctx, ref, func() task {
+		return &releaseTask{request: newRequest(ctx), grant: ref.Grant, address: addr, reason: events.Released}
+	})
+}
+
+// Undo takes back an answer that did not reach Docker. It waits for nothing.
+func (h *Host) Undo(ref Ref, a Answer) {
+	h.background.Go(func() {
+		ctx, cancel := h.within(h.life)
+		defer cancel()
+		_, err := h.toPool(ref, func() task {
+			return &releaseTask{
+				request: newRequest(ctx), grant: ref.Grant, address: a.Address,
+				allocation: a.Allocation, reason: events.Compensated,
+			}
+		})
+		if err != nil {
+			h.logger.Error().Err(err).Stringer("address", a.Address).Stringer("allocation", a.Allocation).
+				Msg("an address whose answer did not reach Docker could not be taken back")
+		}
+	})
+}
+
+// ReleasePool ends a grant, and all that is held through it. A grant that is not
+// there is no error.
+func (h *Host) ReleasePool(ctx context.Context, ref Ref) (Answer, error) {
+	ctx, cancel := h.within(ctx)
+	defer cancel()
+	return h.toHolder(ctx, ref, func() task { return &closeTask{request: newRequest(ctx), grant: ref.Grant} })
+}
+
+// UndoPool takes back a grant whose answer did not reach Docker.
+func (h *Host) UndoPool(ref Ref) {
+	h.background.Go(func() {
+		if _, err := h.ReleasePool(h.life, ref); err != nil {
+			h.logger.Error().Err(err).Stringer("grant", ref.Grant).Msg("a grant whose answer did not reach Docker could not be closed")
+		}
+	})
+}

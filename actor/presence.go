@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package actor
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/errors"
+	"github.com/rs/zerolog"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/ipamlog/ipamlog/events/etcdlog"
+)
+
+const (
+	// leaseSeconds is how long a daemon that says nothing counts as alive.
+	leaseSeconds = 15
+	// rejoinPause is the wait between two tries to join anew.
+	rejoinPause = time.Second
+)
+
+// Identity is what makes this process the daemon of a host.
+type Identity struct {
+	Host    string
+	Machine string // the machine id
+	Version string
+}
+
+// ReadIdentity completes an identity for this machine. The machine id is
+// /etc/machine-id's (see machine-id(5)); where there is none, the host's name
+// stands in for it, and two machines of one name cannot be told apart.
+func ReadIdentity(host, version string) (Identity, error) {
+	raw, err := os.ReadFile("/etc/machine-id")
+	if err != nil && !os.IsNotExist(err) {
+		return Identity{}, errors.Wrap(err, "read the machine id")
+	}
+	machine := strings.TrimSpace(string(raw))
+	if machine == "" || machine == "uninitialized" {
+		machine = "host:" + host
+	}
+	return Identity{Host: host, Machine: machine, Version: version}, nil
+}
+
+// presence keeps the lease that says that this daemon is alive.
+type presence struct {
+	client *clientv3.Client
+	writer *etcdlog.Writer
+	self   etcdlog.Presence
+	log    zerolog.Logger
+	lease  clientv3.LeaseID
+	// until is when the lease ends as far as this side can tell, in Unix
+	// nanoseconds: after it no request is answered.
+	until atomic.Int64
+}
+
+// join waits out what a killed daemon of this host left behind, and takes its
+// place. It returns etcdlog's ErrHostAlive, ErrOtherMachine, ErrUnknown or
+// ErrRejected.
+func join(ctx context.Context, client *clientv3.Client, log *etcdlog.Log, id Identity, logger zerolog.Logger) (*presence, error) {
+	self, err := thisProcess()
+	if err != nil {
+		return nil, err
+	}
+	self.Machine, self.Version = id.Machine, id.Version
+	p := &presence{client: client, self: self, log: logger}
+	begun, err := p.grant(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.writer, err = log.Join(ctx, id.Host, self, p.lease, p.dead)
+	if err != nil {
+		p.revoke(ctx)
+		return nil, err
+	}
+	p.extend(begun)
+	return p, nil
+}
+
+// grant takes a new lease, and returns when it was asked for: it runs from then.
+func (p *presence) grant(ctx context.Context) (time.Time, error) {
+	begun := time.Now()
+	lease, err := p.client.Grant(ctx, leaseSeconds)
+	if err != nil {
+		return begun, errors.Mark(errors.Wrap(err, "ask the store for a lease"), etcdlog.ErrUnknown)
+	}
+	p.lease = lease.ID
+	return begun, nil
+}
+
+func (p *presence) extend(since time.Time) {
+	p.until.Store(since.Add(leaseSeconds * time.Second).UnixNano())
+}
+
+// alive says whether the lease certainly stands.
+func (p *presence) alive() bool { return time.Now().UnixNano() < p.until.Load() }
+
+// run keeps the lease until ctx ends. A lease that was lost is replaced by
+// joining anew; it returns an error only when the host is another's by then.
+func (p *presence) run(ctx context.Context) error {
+	for {
+		p.keep(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		p.log.Warn().Msg("the lease of this daemon was lost: nothing is answered until it has joined anew")
+		if err := p.rejoin(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// keep extends the lease until it is lost or ctx ends.
+func (p *presence) keep(ctx context.Context) {
+	answers, err := p.client.KeepAlive(ctx, p.lease)
+	if err != nil {
+		p.log.Warn().Err(err).Msg("the lease cannot be kept")
+		return
+	}
+	for range answers {
+		// The store counted from when it was asked, a moment before its answer:
+		// this side ends a little early to be safe.
+		p.extend(time.Now().Add(-time.Second))
+	}
+}
+
+func (p *presence) rejoin(ctx context.Context) error {
+	for {
+		begun, err := p.grant(ctx)
+		if err == nil {
+			err = p.writer.Rejoin(ctx, p.self, p.lease, p.dead)
+		}
+		switch {
+		case err == nil:
+			p.extend(begun)
+			p.log.Info().Uint64("incarnation", p.writer.Incarnation()).Msg("joined anew")
+			return nil
+		case ctx.Err() != nil:
+			return nil //nolint:nilerr // stopped while trying: that is no failure
+		case errors.Is(err, etcdlog.ErrOtherMachine), errors.Is(err, etcdlog.ErrHostAlive):
+			return errors.Wrap(err, "join anew")
+		}
+		p.log.Warn().Err(err).Msg("could not join anew, trying again")
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(rejoinPause):
+		}
+	}
+}
+
+// revoke gives the lease back, and with it the place.
+func (p *presence) revoke(ctx context.Context) {
+	p.until.Store(0)
+	ctx, cancel := context.WithTimeout(ctx, storePatience)
+	defer cancel()
+	if _, err := p.client.Revoke(ctx, p.lease); err != nil {
+		p.log.Warn().Err(err).Msg("the lease could not be given back: it ends by itself")
+	}
+}
+
+// dead says whether a daemon that is still present certainly runs no more: it
+// ran on this machine since its last boot, among the processes that can be seen
+// here, and is not among them.
+func (p *presence) dead(other etcdlog.Presence) bool {
+	if other.Machine != p.self.Machine {
+		return false
+	}
+	if other.Boot != p.self.Boot {
+		return true // the machine has booted since
+	}
+	if other.PIDSpace != p.self.PIDSpace {
+		return false
+	}
+	if other.PID == p.self.PID && other.Started == p.self.Started {
+		return true // ourselves, under a lease that was lost
+	}
+	started, err := processStart(other.PID)
+	return err != nil && os.IsNotExist(errors.UnwrapAll(err)) || err == nil && started != other.Started
+}
+
+func thisProcess() (etcdlog.Presence, error) {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return etcdlog.Presence{}, errors.Wrap(err, "read the boot id")
+	}
+	space, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		return etcdlog.Presence{}, errors.Wrap(err, "read the process namespace")
+	}
+	started, err := processStart(os.Getpid())
+	if err != nil {
+		return etcdlog.Presence{}, err
+	}
+	return etcdlog.Presence{Boot: strings.TrimSpace(string(boot)), PIDSpace: space, PID: os.Getpid(), Started: started}, nil
+}
+
+// processStart is when a process began, in ticks since boot: field 22 of
+// /proc/PID/stat (see proc(5)), which tells it from a later one of its number.
+func processStart(pid int) (string, error) {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return "", errors.Wrapf(err, "look at process %d", pid)
+	}
+	// The name in parentheses may hold anything, parentheses too.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 20 {
+		return "", errors.Newf("the kernel says of process %d: %s", pid, stat)
+	}
+	return fields[19], nil
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package actor
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/cockroachdb/errors"
+
+	"github.com/ipamlog/ipamlog/events"
+)
+
+// release decides a ReleaseAddress. Whatever comes of it, the address is not
+// held through the grant when it is answered.
+func (p *Pool) release(t *releaseTask) {
+	if s := p.overlay.byAddr[t.address]; s != nil {
+		p.park(s, t)
+		return
+	}
+	a, held := p.held(t.address).Value.Of(t.grant)
+	if held && !t.allocation.IsZero() && a.ID != t.allocation {
+		held = false // a later one, which is not meant
+	}
+	switch {
+	case held && t.reason == events.Compensated && p.repeated[a.ID]:
+		t.answer(Answer{Address: t.address}, nil) // it asked again, and was told
+	case held:
+		e := events.AddressReleased{Allocation: a.ID, Address: t.address, Reason: t.reason}
+		p.queue(&step{event: e, task: t, addr: t.address, grant: t.grant})
+	case t.asked:
+		t.answer(Answer{Address: t.address}, nil) // doubled, late or unknown: harmless
+	default:
+		p.releaseUnknown(t)
+	}
+}
+
+// releaseUnknown asks the store about a release that the projection does not
+// understand: the projection may be behind.
+func (p *Pool) releaseUnknown(t *releaseTask) {
+	t.asked = true
+	p.parked++
+	p.spawn(func() {
+		guard, revision, err := insist(p.life, func(ctx context.Context) (events.Guarded[events.Held], int64, error) {
+			return p.writer.Log().Holding(ctx, p.id, t.address)
+		})
+		p.post(func() {
+			p.parked--
+			_, held := guard.Value.Of(t.grant)
+			switch {
+			case err != nil:
+				t.answer(Answer{}, errors.Mark(err, ErrStoreSilent))
+			case held:
+				p.reach(revision, t)
+			default:
+				t.answer(Answer{Address: t.address}, nil)
+			}
+		})
+	})
+}
+
+// insist asks the store until it answers or ctx ends, whoever waits for that:
+// what Docker releases it never releases again.
+func insist[T any](ctx context.Context, ask func(context.Context) (events.Guarded[T], int64, error)) (events.Guarded[T], int64, error) {
+	for {
+		try, cancel := context.WithTimeout(ctx, storePatience)
+		guard, revision, err := ask(try)
+		cancel()
+		if err == nil {
+			return guard, revision, nil
+		}
+		select {
+		case <-ctx.Done():
+			return guard, 0, err
+		case <-time.After(storePatience / 10):
+		}
+	}
+}
+
+// compensate takes back an allocation that nobody was told of.
+func (p *Pool) compensate(grant, allocation events.ID, addr netip.Addr) {
+	p.log.Warn().Stringer("address", addr).Stringer("allocation", allocation).
+		Msg("the address was allocated, but its answer reached nobody: taking it back")
+	p.decide(&releaseTask{
+		request: newRequest(context.WithoutCancel(p.life)), grant: grant, address: addr,
+		allocation: allocation, reason: events.Compensated,
+	})
+}

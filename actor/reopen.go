@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package actor
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/cockroachdb/errors"
+
+	"github.com/ipamlog/ipamlog/events"
+	"github.com/ipamlog/ipamlog/events/etcdlog"
+)
+
+// reopen opens a grant of this host again, from what its PoolID tells, because
+// Docker still asks through it: it was closed by mistake, or the store is older
+// than the network. What its closing took from the network's gateway and
+// auxiliary addresses comes back with it, in the same commit.
+func (h *Host) reopen(ctx context.Context, ref Ref) error {
+	for {
+		plan, err := h.planReopen(ctx, ref)
+		if err != nil {
+			return storeSilentIf(err)
+		}
+		if plan.repeatOf == 0 {
+			revision, again, err := h.commitGrant(ctx, plan)
+			if again {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			plan.repeatOf = revision
+			h.logger.Warn().Stringer("grant", ref.Grant).Stringer("pool", plan.ref.Pool).Msg("Docker asks through a grant that was closed: opened again")
+		}
+		if plan.ref.Pool != ref.Pool {
+			h.mu.Lock()
+			h.moved[ref.Grant] = plan.ref.Pool
+			h.mu.Unlock()
+		}
+		return h.reached(ctx, ref, plan.repeatOf)
+	}
+}
+
+// planReopen decides where and with what a grant is opened again. The plan
+// repeats when it is open already.
+func (h *Host) planReopen(ctx context.Context, ref Ref) (grantPlan, error) {
+	pools, readAt, err := h.log.Pools(ctx, ref.Space)
+	if err != nil {
+		return grantPlan{}, err
+	}
+	entry, err := home(pools, ref)
+	if err != nil {
+		return grantPlan{}, err
+	}
+	plan := grantPlan{ref: ref, seen: events.NewGuards(), readAt: readAt}
+	if entry == nil {
+		request := PoolRequest{Space: ref.Space, Subnet: ref.Subnet, Name: ref.Name}
+		taken, err := h.takenFor(ctx, request, pools)
+		if err != nil {
+			return grantPlan{}, err
+		}
+		if err := h.refuseOverlap(ctx, request, taken); err != nil {
+			return grantPlan{}, err
+		}
+		plan.ref.Pool = h.log.Clock.NewID()
+	} else {
+		plan.ref.Pool = entry.ID
+		if plan.seen, _, err = h.log.Guards(ctx, ref.Space, entry.ID); err != nil {
+			return grantPlan{}, err
+		}
+		switch grant := plan.seen.Grants[ref.Grant]; grant.Value.State {
+		case events.StateOpen:
+			plan.repeatOf = grant.Revision
+			return plan, nil
+		case events.StateClosing:
+			// To its end first: what that releases is what must come back.
+			end := func() task { return &closeTask{request: newRequest(ctx), grant: ref.Grant} }
+			if _, err := h.toPool(plan.ref, end); err != nil {
+				return grantPlan{}, err
+			}
+			return h.planReopen(ctx, ref)
+		}
+	}
+	policy, lost, err := h.lostAtClosing(ctx, ref)
+	if err != nil {
+		return grantPlan{}, err
+	}
+	if entry == nil {
+		plan.events = append(plan.events, events.PoolCreated{Space: ref.Space, Name: ref.Name, Subnet: ref.Subnet, Policy: policy})
+	}
+	plan.events = append(plan.events, events.GrantReopened{Grant: ref.Grant, Host: ref.Host, Range: ref.Range})
+	for addr, a := range lost {
+		if !plan.seen.Held[addr].Value.Admits(a.Shared) {
+			h.logger.Error().Stringer("address", addr).Stringer("grant", ref.Grant).Str("kind", a.Kind.String()).
+				Msg("an address of a network that Docker still uses is held by another now")
+			continue
+		}
+		a.Allocation = h.log.Clock.NewID()
+		plan.events = append(plan.events, a)
+	}
+	return plan, nil
+}
+
+// home finds the pool a grant belongs in: its own, or when that is gone one that
+// stands for the same.
+func home(pools []etcdlog.PoolEntry, ref Ref) (*etcdlog.PoolEntry, error) {
+	for i := range pools {
+		if pools[i].ID == ref.Pool {
+			return &pools[i], nil
+		}
+	}
+	return match(pools, PoolRequest{Space: ref.Space, Subnet: ref.Subnet, Name: ref.Name})
+}
+
+// lostAtClosing finds the gateway and auxiliary addresses that a grant's last
+// closing released, and the policy its pool was created with.
+func (h *Host) lostAtClosing(ctx context.Context, ref Ref) (events.Policy, map[netip.Addr]events.AddressAllocated, error) {
+	policy := events.DefaultPolicy()
+	records, _, err := h.log.Read(ctx, 0, nil, events.PoolStream(ref.Pool))
+	if err != nil {
+		return policy, nil, errors.Wrap(err, "look for what the grant held")
+	}
+	allocated := map[events.ID]events.AddressAllocated{}
+	lost := map[netip.Addr]events.AddressAllocated{}
+	for _, r := range records {
+		for _, e := range r.Events {
+			switch e := e.(type) {
+			case events.PoolCreated:
+				policy = e.Policy
+			case events.GrantClosing:
+				if e.Grant == ref.Grant {
+					clear(lost)
+				}
+			case events.AddressAllocated:
+				if e.Grant == ref.Grant && (e.Kind == events.Gateway || e.Kind == events.Auxiliary) {
+					allocated[e.Allocation] = e
+				}
+			case events.AddressReleased:
+				if a, known := allocated[e.Allocation]; known && e.Reason == events.GrantEnded {
+					lost[e.Address] = a
+				}
+			default:
+			}
+		}
+	}
+	return policy, lost, nil
+}
