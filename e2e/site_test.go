@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/errors"
+	"github.com/google/uuid"
+
+	"github.com/ipamlog/ipamlog/lab"
+)
+
+// patience is how long anything may take on a busy machine.
+const patience = time.Minute
+
+// pluginSocket is where the daemon serves, seen from its host.
+const pluginSocket = "/run/docker/plugins/ipamlog.sock"
+
+// site is one host with a daemon on it.
+type site struct {
+	*lab.Host
+	store []string // the options that name the store; none for the embedded one
+
+	mu     sync.Mutex // held while the daemon changes between up and down
+	daemon *lab.Process
+}
+
+// newSite adds a host to the lab, with neither engine nor daemon running.
+func newSite(t *testing.T, l *lab.Lab, name string, store ...string) *site {
+	t.Helper()
+	s := &site{Host: l.Host(name), store: store}
+	s.becomeMachine(t, name)
+	return s
+}
+
+// becomeMachine gives the host a machine id of its own, as real machines have,
+// and one for its boot, which is another each time.
+func (s *site) becomeMachine(t *testing.T, id string) {
+	t.Helper()
+	for file, text := range map[string]string{
+		"/etc/machine-id":                 fmt.Sprintf("%032x", id),
+		"/proc/sys/kernel/random/boot_id": uuid.NewString(),
+	} {
+		own := filepath.Join(s.Dir(), filepath.Base(file))
+		if err := os.WriteFile(own, []byte(text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s.MustExec(t, "mount", "--bind", own, file)
+	}
+}
+
+// startSite adds a host on which daemon and engine run.
+func startSite(t *testing.T, l *lab.Lab, name string, store ...string) *site {
+	t.Helper()
+	s := newSite(t, l, name, store...)
+	s.mustStart(t)
+	lab.StartEngines(t, s.Host)
+	return s
+}
+
+// dataDir is short: it holds a unix socket.
+func (s *site) dataDir() string { return filepath.Join(s.Dir(), "d") }
+
+// logFile is in a place where the lab prints it should the test fail.
+func (s *site) logFile(name string) string { return filepath.Join(filepath.Dir(s.Dir()), name+".log") }
+
+// serve is the daemon as a user starts it: everything else is a default.
+func (s *site) serve(options ...string) *exec.Cmd {
+	args := slices.Concat([]string{"serve", "--data-dir", s.dataDir(), "--listen", "off"}, s.store, options)
+	cmd := exec.Command(binary, args...)
+	cmd.Env = environment()
+	return cmd
+}
+
+// environment is the test's own without what would configure the daemon.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "IPAMLOG_") })
+}
+
+// start starts the daemon and returns once it serves.
+func (s *site) start() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	said, err := os.Create(filepath.Join(s.Dir(), "said"))
+	if err != nil {
+		return errors.Wrap(err, "catch what the daemon says")
+	}
+	defer said.Close()
+	log, err := os.OpenFile(s.logFile("ipamlog"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return errors.Wrap(err, "open the daemon's log")
+	}
+	defer log.Close()
+	cmd := s.serve()
+	cmd.Stdout, cmd.Stderr = said, log
+	if s.daemon, err = s.Start(cmd); err != nil {
+		return err
+	}
+	return await("the daemon to serve", func() (bool, error) {
+		select {
+		case <-s.daemon.Done():
+			return false, errors.Newf("the daemon ended at once: %v", s.daemon.Wait())
+		default:
+		}
+		text, err := os.ReadFile(said.Name())
+		return bytes.Contains(text, []byte("is serving")), err
+	})
+}
+
+func (s *site) mustStart(t *testing.T) {
+	t.Helper()
+	if err := s.start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// kill ends the daemon as kill -9 does.
+func (s *site) kill() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.daemon.Kill()
+}
+
+// stop asks the daemon to end, and fails the test unless it does so properly.
+func (s *site) stop(t *testing.T) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.daemon.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-s.daemon.Done():
+	case <-time.After(patience):
+		t.Fatalf("the daemon has not stopped after %v", patience)
+	}
+	if err := s.daemon.Wait(); err != nil {
+		t.Fatalf("the daemon was stopped, and says: %v", err)
+	}
+}
+
+// outcome is how a run of the program ended.
+type outcome struct {
+	stdout, stderr string
+	status         int
+}
+
+// ran tells of a process that has ended with this error.
+func ran(stdout, stderr *bytes.Buffer, err error) (outcome, error) {
+	o := outcome{stdout: stdout.String(), stderr: stderr.String()}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.Exited() {
+		o.status, err = exit.ExitCode(), nil
+	}
+	return o, err
+}
+
+// ipamlog runs one of the commands that read the log, on this host's store.
+func (s *site) ipamlog(t *testing.T, args ...string) outcome {
+	t.Helper()
+	where := s.store
+	if len(where) == 0 {
+		where = []string{"--data-dir", s.dataDir()}
+	}
+	cmd := exec.CommandContext(t.Context(), binary, slices.Concat(args, where)...)
+	cmd.Env = environment()
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	o, err := ran(&stdout, &stderr, cmd.Run())
+	if err != nil {
+		t.Fatalf("ipamlog %q: %v", args, err)
+	}
+	return o
+}
+
+// ask runs a command that must succeed, and reads its JSON.
+func ask[T any](t *testing.T, s *site, args ...string) T {
+	t.Helper()
+	o := s.ipamlog(t, append(args, "-o", "json")...)
+	if o.status != 0 {
+		t.Fatalf("ipamlog %q: status %d: %s", args, o.status, o.stderr)
+	}
+	return decode[T](t, o.stdout)
+}
+
+func decode[T any](t *testing.T, text string) T {
+	t.Helper()
+	var v T
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return v
+}
+
+// await asks done again and again until it says true, fails or takes too long.
+func await(what string, done func() (bool, error)) error {
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if ok, err := done(); ok || err != nil {
+			return errors.Wrapf(err, "wait for %s", what)
+		}
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			return errors.Newf("waited for %s for %v, in vain", what, patience)
+		}
+	}
+}
+
+// saidInLog waits until a log of the host holds a text beyond an offset.
+func (s *site) saidInLog(t *testing.T, name, text string, from int64) {
+	t.Helper()
+	err := await(fmt.Sprintf("%q in the log of %s", text, name), func() (bool, error) {
+		log, err := os.ReadFile(s.logFile(name))
+		return int64(len(log)) > from && bytes.Contains(log[from:], []byte(text)), err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// logSize is how long a log of the host is by now.
+func (s *site) logSize(t *testing.T, name string) int64 {
+	t.Helper()
+	info, err := os.Stat(s.logFile(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}

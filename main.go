@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command ipamlog is a Docker IPAM driver whose memory is an event log on etcd,
+// and the tool that asks that log who held an address at any moment.
+//
+// This file is the daemon put together: each long-running part is an actor of
+// one oklog/run group, added in the order in which they are to stop.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/errors"
+	"github.com/mattn/go-isatty"
+	"github.com/oklog/run"
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"github.com/ipamlog/ipamlog/cli"
+	"github.com/ipamlog/ipamlog/config"
+	"github.com/ipamlog/ipamlog/demo"
+	"github.com/ipamlog/ipamlog/node"
+	"github.com/ipamlog/ipamlog/plugin"
+	"github.com/ipamlog/ipamlog/status"
+)
+
+// version is set by the linker; a build without it is named by its module.
+var version = ""
+
+const (
+	// drainPatience is how long a stopping daemon waits for requests under way.
+	drainPatience = 10 * time.Second
+	// rememberEvery is how often the daemon notes how far it has seen its store.
+	rememberEvery = 5 * time.Second
+)
+
+func main() { os.Exit(mainStatus()) }
+
+func mainStatus() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := cli.New(build(), serveCommand(), demo.Command())
+	return cli.Run(ctx, root, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+}
+
+func build() cli.Build {
+	b := cli.Build{Version: version}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if b.Version == "" {
+			b.Version = info.Main.Version
+		}
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				b.Commit = s.Value
+			}
+		}
+	}
+	return b
+}
+
+func serveCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "serve",
+		Aliases: []string{"server"},
+		Short:   "Run the daemon that Docker asks for addresses",
+		Long: `Run the daemon: it answers Docker on the plugin socket, and writes every change
+to the log. Without --cluster-store it runs etcd inside itself, reachable only
+through a unix socket in the data directory.
+
+Exit status: 0 it was stopped; 1 it could not go on, and one sentence says why;
+2 wrong usage.`,
+		Example: `  ipamlog serve
+  ipamlog serve --cluster-store https://10.0.0.1:2379,https://10.0.0.2:2379 --cacert ca.pem`,
+		GroupID: cli.GroupDaemon,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := cli.Config(cmd)
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), cfg, cmd.OutOrStdout(), newLogger(cfg.Global, os.Stderr))
+		},
+	}
+	config.RegisterServe(cmd.Flags(), config.Process())
+	return cmd
+}
+
+func newLogger(cfg config.Global, w *os.File) zerolog.Logger {
+	level := zerolog.InfoLevel
+	if cfg.Debug {
+		level = zerolog.DebugLevel
+	}
+	var out io.Writer = w
+	if isatty.IsTerminal(w.Fd()) {
+		out = zerolog.ConsoleWriter{Out: w, NoColor: cfg.NoColor, TimeFormat: time.TimeOnly}
+	}
+	return zerolog.New(out).Level(level).With().Timestamp().Logger()
+}
+
+// serve runs the daemon until ctx ends or a part of it cannot go on.
+func serve(ctx context.Context, cfg config.Config, out io.Writer, log zerolog.Logger) error {
+	n, err := node.Start(ctx, cfg, build().Version, log)
+	if err != nil {
+		return err
+	}
+	defer n.Close()
+
+	metrics := status.NewMetrics(build().Version, n.Stats, n.Revision)
+	driver := &plugin.Driver{}
+	socket, err := plugin.Listen(cfg.Socket, cfg.SocketGroup)
+	if err != nil {
+		return err
+	}
+	var g run.Group
+
+	// The user's word, and everything follows in the order it was added here.
+	{
+		ctx, cancel := context.WithCancel(ctx)
+		g.Add(func() error {
+			<-ctx.Done()
+			return nil
+		}, func(error) {
+			log.Info().Msg("stopping")
+			cancel()
+		})
+	}
+	// Docker's socket: it takes no new request, and waits for those under way.
+	{
+		server := plugin.NewServer(driver, metrics, log)
+		g.Add(func() error { return server.Serve(socket) }, func(error) {
+			ctx, cancel := context.WithTimeout(context.Background(), drainPatience)
+			defer cancel()
+			if err := server.Shutdown(ctx); err != nil {
+				log.Warn().Err(err).Msg("some requests were cut off")
+			}
+		})
+	}
+	// Metrics and health.
+	if cfg.Listen != config.Off {
+		listener, err := net.Listen("tcp", cfg.Listen)
+		if err != nil {
+			return errors.CombineErrors(errors.Wrap(err, "listen for metrics and health: choose another --listen, or off"), socket.Close())
+		}
+		server := status.NewServer(status.Handler(metrics, n.Ready))
+		g.Add(func() error {
+			if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+				return errors.Wrap(err, "serve metrics and health")
+			}
+			return nil
+		}, func(error) { _ = server.Close() })
+	}
+	// This host on the log: its pools answer what they have accepted.
+	{
+		ctx, cancel := context.WithCancel(context.Background())
+		g.Add(func() error {
+			host, err := n.Join(ctx, metrics)
+			if err != nil || host == nil {
+				return err
+			}
+			driver.Attach(host)
+			announce(out, cfg, n)
+			log.Info().Str("socket", cfg.Socket).Str("host", cfg.Host).Stringer("store", n.Store()).
+				Uint64("incarnation", host.Writer().Incarnation()).Msg("serving")
+			return host.Run(ctx)
+		}, func(error) { cancel() })
+	}
+	// What is remembered of the store, to know it again.
+	{
+		ctx, cancel := context.WithCancel(context.Background())
+		g.Add(func() error { return n.Remember(ctx, rememberEvery) }, func(error) { cancel() })
+	}
+	// The embedded etcd, if there is one, outlives all who need it.
+	{
+		ctx, cancel := context.WithCancel(context.Background())
+		g.Add(func() error { return n.RunStore(ctx) }, func(error) { cancel() })
+	}
+	err = g.Run()
+	log.Info().Msg("stopped")
+	return err
+}
+
+// announce tells a person what to do next.
+func announce(out io.Writer, cfg config.Config, n *node.Node) {
+	fmt.Fprintf(out, "ipamlog is serving on %s as host %s.\n", cfg.Socket, cfg.Host)
+	for _, missing := range n.Missing() {
+		fmt.Fprintf(out, "But: %s\n", missing)
+	}
+	at := ""
+	if defaults := config.Process().Defaults(); len(cfg.ClusterStore) > 0 {
+		at = " --cluster-store …"
+	} else if cfg.DataDir != defaults.DataDir {
+		at = " --data-dir " + cfg.DataDir
+	}
+	fmt.Fprintf(out, `
+Next, in another terminal:
+  docker network create --ipam-driver ipamlog --subnet 10.50.0.0/24 web
+  docker run -d --network web --name c1 nginx
+  ipamlog holders 10.50.0.0/24%[1]s
+  ipamlog who 10.50.0.2%[1]s
+  ipamlog tail -f%[1]s
+`, at)
+}

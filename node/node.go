@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package node is this machine's side of the daemon: its store, reached or run,
+// recognised and remembered, and its host, joined to the log.
+//
+// A [Node] is made by [Start], which fails at once for what waiting would not
+// mend. [Node.Join] then waits for a store that does not answer yet, so that the
+// plugin socket can be served, and refuse, meanwhile. The other methods are safe
+// for concurrent use with it.
+package node
+
+import (
+	"context"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/errors"
+	"github.com/rs/zerolog"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/ipamlog/ipamlog/actor"
+	"github.com/ipamlog/ipamlog/config"
+	"github.com/ipamlog/ipamlog/embedded"
+	"github.com/ipamlog/ipamlog/events"
+	"github.com/ipamlog/ipamlog/events/etcdlog"
+	"github.com/ipamlog/ipamlog/store"
+)
+
+const (
+	// askPatience bounds one try to reach the store.
+	askPatience = 5 * time.Second
+	// joinPause is the wait between two tries.
+	joinPause = time.Second
+)
+
+// ErrStarting is returned by [Node.Ready] until the host has joined.
+var ErrStarting = errors.New("the store does not answer yet: see the daemon's log")
+
+// Node is this machine's side of the daemon.
+type Node struct {
+	cfg      config.Config
+	identity actor.Identity
+	blocks   []actor.Block
+	log      zerolog.Logger
+
+	etcd   *embedded.Server // nil with a cluster
+	joined atomic.Pointer[membership]
+}
+
+// membership is what there is once the host has joined.
+type membership struct {
+	store  etcdlog.Store
+	host   *actor.Host
+	client *clientv3.Client
+}
+
+// Start prepares the data directory, and starts the embedded etcd where no
+// cluster is named. Its errors are sentences for the user.
+func Start(ctx context.Context, cfg config.Config, version string, log zerolog.Logger) (*Node, error) {
+	if cfg.Host == "" {
+		return nil, errors.New("this machine has no host name: give it one with --host")
+	}
+	n := &Node{cfg: cfg, log: log}
+	var err error
+	if n.identity, err = actor.ReadIdentity(cfg.Host, version); err != nil {
+		return nil, err
+	}
+	for _, text := range cfg.DefaultAddressPools {
+		base, bits, err := config.ParseAddressPool(text)
+		if err != nil {
+			return nil, err
+		}
+		n.blocks = append(n.blocks, actor.Block{Base: base, Bits: bits})
+	}
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return nil, errors.Wrap(err, "make the data directory: choose another --data-dir, or run as root")
+	}
+	if len(cfg.ClusterStore) == 0 {
+		if n.etcd, err = embedded.Start(ctx, embedded.Options{Dir: cfg.DataDir, Log: log}); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+// Close stops the embedded etcd, and ends the connection to a cluster.
+func (n *Node) Close() {
+	m := n.joined.Load()
+	if n.etcd != nil {
+		n.etcd.Close()
+	} else if m != nil {
+		if err := m.client.Close(); err != nil && !errors.Is(err, context.Canceled) {
+			n.log.Warn().Err(err).Msg("the connection to etcd could not be closed")
+		}
+	}
+}
+
+// RunStore runs the embedded etcd until ctx ends, or it stops by itself, which
+// is an error. With a cluster it waits for ctx.
+func (n *Node) RunStore(ctx context.Context) error {
+	if n.etcd == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return n.etcd.Run(ctx)
+}
+
+// Join makes this process the daemon of its host. A store that does not answer
+// is waited for; what waiting does not mend is returned: etcdlog's
+// ErrOtherStore, ErrOtherMachine, ErrHostAlive, ErrStoreFormat, ErrRejected. The
+// host is nil when ctx ended first.
+func (n *Node) Join(ctx context.Context, observer actor.Observer) (*actor.Host, error) {
+	for {
+		m, err := n.tryJoin(ctx, observer)
+		switch {
+		case err == nil:
+			n.joined.Store(m)
+			return m.host, nil
+		case ctx.Err() != nil:
+			return nil, nil //nolint:nilerr // stopped while trying: that is no failure
+		case final(err):
+			return nil, err
+		}
+		n.log.Warn().Err(err).Msg("the store does not answer, trying again: Docker's requests are refused meanwhile")
+		select {
+		case <-ctx.Done():
+			return nil, nil
+		case <-time.After(joinPause):
+		}
+	}
+}
+
+// final says whether an error stays, however long one waits.
+func final(err error) bool {
+	return errors.IsAny(err, etcdlog.ErrOtherStore, etcdlog.ErrOtherMachine, etcdlog.ErrHostAlive,
+		etcdlog.ErrStoreFormat, etcdlog.ErrRejected, events.ErrMalformed, events.ErrNewer) || !store.Silent(err) && !errors.Is(err, etcdlog.ErrUnknown)
+}
+
+func (n *Node) tryJoin(ctx context.Context, observer actor.Observer) (m *membership, err error) {
+	client, err := n.dial()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil && n.etcd == nil {
+			_ = client.Close()
+		}
+	}()
+	asking, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	log := etcdlog.New(client, n.cfg.Prefix)
+	identity, err := n.recognise(asking, log)
+	if err != nil {
+		return nil, err
+	}
+	blocks := n.blocks
+	if len(blocks) == 0 {
+		blocks = actor.DefaultBlocks(identity.ID)
+	}
+	host, err := actor.Join(asking, actor.Options{
+		Client: client, Log: log, Identity: n.identity,
+		Blocks: blocks, Routes: actor.HostRoutes, Observer: observer, Logger: n.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &membership{store: identity, host: host, client: client}, nil
+}
+
+func (n *Node) dial() (*clientv3.Client, error) {
+	if n.etcd != nil {
+		return n.etcd.Client(), nil
+	}
+	return store.Dial(n.cfg.Global)
+}
+
+// recognise makes sure that the store is the one this machine knows. The first
+// one it meets is the one.
+func (n *Node) recognise(ctx context.Context, log *etcdlog.Log) (etcdlog.Store, error) {
+	memory, known, err := store.Recollect(n.cfg.DataDir)
+	if err != nil {
+		return etcdlog.Store{}, err
+	}
+	if known {
+		if err := log.Recall(ctx, memory); err != nil {
+			return etcdlog.Store{}, err
+		}
+		return log.Store(ctx)
+	}
+	identity, err := log.Found(ctx)
+	if err != nil {
+		return etcdlog.Store{}, err
+	}
+	return identity, store.Remember(n.cfg.DataDir, etcdlog.Memory{Store: identity.ID})
+}
+
+// Remember notes, now and again and at last when ctx ends, how far the store was
+// seen.
+func (n *Node) Remember(ctx context.Context, every time.Duration) error {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	var noted int64
+	for {
+		if m := n.joined.Load(); m != nil {
+			memory := etcdlog.Memory{Store: m.store.ID}
+			memory.Stream, memory.Commit, memory.Revision = m.host.Writer().Last()
+			if memory.Revision > noted {
+				if err := store.Remember(n.cfg.DataDir, memory); err != nil {
+					n.log.Warn().Err(err).Msg("how far the store was seen could not be noted")
+				} else {
+					noted = memory.Revision
+				}
+			}
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		}
+	}
+}
+
+// Ready returns nil while Docker's requests are answered, or why they are not.
+func (n *Node) Ready() error {
+	m := n.joined.Load()
+	switch {
+	case m == nil:
+		return ErrStarting
+	case !m.host.Alive():
+		return errors.New("the lease of this daemon has ended: etcd does not answer")
+	}
+	return nil
+}
+
+// Store is the store's id; zero before the host has joined.
+func (n *Node) Store() events.ID {
+	if m := n.joined.Load(); m != nil {
+		return m.store.ID
+	}
+	return events.ID{}
+}
+
+// Stats returns the figures of the running pools.
+func (n *Node) Stats() []actor.Stats {
+	if m := n.joined.Load(); m != nil {
+		return m.host.Stats()
+	}
+	return nil
+}
+
+// Revision is the newest revision this daemon has written.
+func (n *Node) Revision() int64 {
+	if m := n.joined.Load(); m != nil {
+		_, _, revision := m.host.Writer().Last()
+		return revision
+	}
+	return 0
+}

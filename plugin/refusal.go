@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"context"
+	"strings"
+
+	"github.com/cockroachdb/errors"
+
+	"github.com/ipamlog/ipamlog/actor"
+	"github.com/ipamlog/ipamlog/events/etcdlog"
+)
+
+// refusals are the outcomes that users and dashboards tell apart, with what to
+// do about each. The first that fits counts.
+var refusals = []struct {
+	is      error
+	outcome string
+	advice  string // put behind the error's own words; empty where they say it all
+}{
+	{actor.ErrExhausted, "exhausted", "remove containers or networks, or use a larger subnet"},
+	{actor.ErrInUse, "in_use", "choose another address"},
+	{actor.ErrOutOfRange, "out_of_range", "choose an address of the subnet"},
+	{actor.ErrOverlap, "overlap", "choose another subnet, or keep the networks apart with --ipam-opt pool=NAME"},
+	{actor.ErrContradicts, "contradicts", "leave the differing option out, or name another pool"},
+	{actor.ErrNoSubnet, "no_subnet", "name one with --subnet, or give the daemon more with --default-address-pool"},
+	{actor.ErrNoGrant, "no_grant", "create the network again"},
+	{actor.ErrOverloaded, "overloaded", "try again in a moment"},
+	{actor.ErrStopping, "stopping", "try again once ipamlog is running"},
+	{actor.ErrBroken, "broken", "upgrade ipamlog on this host, and see its log"},
+	{etcdlog.ErrFenced, "fenced", "stop the other ipamlog daemon of this host"},
+	{etcdlog.ErrRejected, "rejected", "check the etcd user's permissions, and ipamlog's log"},
+	{actor.ErrStoreSilent, "store_silent", "check that etcd is up and has a leader, then try again"},
+	{etcdlog.ErrUnknown, "store_silent", "check that etcd is up and has a leader, then try again"},
+	{ErrStarting, "starting", "check that etcd is up, and ipamlog's log"},
+	{ErrPoolID, "bad_request", "create the network again"},
+	{ErrOption, "bad_request", ""},
+	{ErrRequest, "bad_request", ""},
+	{context.Canceled, "canceled", "try again"},
+}
+
+// refusal says of an error what it counts as, and what the user is told: one
+// sentence, with what to do.
+func refusal(err error) (outcome, sentence string) {
+	for _, r := range refusals {
+		if !errors.Is(err, r.is) {
+			continue
+		}
+		sentence = lead(err, r.is)
+		if r.advice != "" {
+			sentence += ": " + r.advice
+		}
+		return r.outcome, sentence
+	}
+	return "error", err.Error() + ": see ipamlog's log"
+}
+
+// lead puts the words users know first, in the built-in driver's writing: what
+// is wrong, and behind it where.
+func lead(err, sentinel error) string {
+	what := sentinel.Error()
+	where := strings.TrimSuffix(strings.TrimSuffix(err.Error(), what), ": ")
+	what = strings.ToUpper(what[:1]) + what[1:]
+	if where == "" {
+		return what
+	}
+	return what + " (" + where + ")"
+}

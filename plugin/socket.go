@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"io"
+	stdlog "log" //nolint:depguard // net/http takes no other logger
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/errors"
+	"github.com/rs/zerolog"
+)
+
+var (
+	// ErrSocketInUse is returned by [Listen] when somebody answers on the socket.
+	ErrSocketInUse = errors.New("another process serves the plugin socket")
+	// ErrSocket is returned by [Listen] when the socket cannot be made.
+	ErrSocket = errors.New("the plugin socket cannot be made")
+)
+
+// maxSocketPath is how long the kernel lets a socket's path be (unix(7)).
+const maxSocketPath = 107
+
+// socket is a listener that takes its file away when it is closed.
+type socket struct {
+	*net.UnixListener
+	path string
+	once sync.Once
+}
+
+// Listen makes the plugin socket, open for root alone, or for a group beside it
+// when one is named. A file that a killed daemon left is replaced; somebody
+// alive behind it is [ErrSocketInUse]. Closing the listener removes the file:
+// Docker waits 15 s on a socket that nobody answers.
+func Listen(path, group string) (net.Listener, error) {
+	mode, gid, err := permissions(group)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, errors.Mark(errors.Wrap(err, "make the plugin socket's directory"), ErrSocket)
+	}
+	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		_ = conn.Close()
+		return nil, errors.Wrapf(ErrSocketInUse, "at %s: stop it, or choose another --socket", path)
+	}
+	// Made where only the owner can reach it, and moved into place when it has
+	// its owner and mode, so that at no moment somebody else can open it.
+	private, err := os.MkdirTemp(dir, ".new")
+	if err != nil {
+		return nil, errors.Mark(errors.Wrap(err, "make the plugin socket"), ErrSocket)
+	}
+	defer func() { _ = os.RemoveAll(private) }()
+	fresh := filepath.Join(private, "s")
+	if longest := max(len(path), len(fresh)); longest > maxSocketPath {
+		return nil, errors.Wrapf(ErrSocket, "the path %s is too long for the kernel: choose a --socket shorter by %d bytes", path, longest-maxSocketPath)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: fresh, Net: "unix"})
+	if err != nil {
+		return nil, errors.Mark(errors.Wrap(err, "make the plugin socket"), ErrSocket)
+	}
+	l.SetUnlinkOnClose(false)
+	for _, step := range []func() error{
+		func() error { return os.Chown(fresh, -1, gid) },
+		func() error { return os.Chmod(fresh, mode) },
+		func() error { return os.Rename(fresh, path) },
+	} {
+		if err := step(); err != nil {
+			_ = l.Close()
+			return nil, errors.Mark(errors.Wrap(err, "make the plugin socket"), ErrSocket)
+		}
+	}
+	return &socket{UnixListener: l, path: path}, nil
+}
+
+// Close implements [net.Listener].
+func (s *socket) Close() error {
+	err := s.UnixListener.Close()
+	s.once.Do(func() {
+		if gone := os.Remove(s.path); gone != nil && !os.IsNotExist(gone) && err == nil {
+			err = gone
+		}
+	})
+	return errors.Wrap(err, "close the plugin socket")
+}
+
+func permissions(group string) (os.FileMode, int, error) {
+	if group == "" {
+		return 0o600, -1, nil
+	}
+	g, err := user.LookupGroup(group)
+	if err != nil {
+		return 0, 0, errors.Wrapf(ErrSocket, "there is no group %q: create it, or choose another --socket-group", group)
+	}
+	gid, err := strconv.Atoi(g.Gid)
+	return 0o660, gid, errors.Wrapf(err, "read the id of group %s", group)
+}
+
+// quietLog brings what net/http has to say into our log. It is about clients
+// that misbehave, and nothing to wake anybody for.
+func quietLog(log zerolog.Logger) *stdlog.Logger {
+	return stdlog.New(writerFunc(func(line []byte) (int, error) {
+		log.Debug().Msg(strings.TrimSpace(string(line)))
+		return len(line), nil
+	}), "", 0)
+}
+
+type writerFunc func([]byte) (int, error)
+
+var _ io.Writer = writerFunc(nil)
+
+// Write implements [io.Writer].
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
