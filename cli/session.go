@@ -93,9 +93,6 @@ func (s *session) close() error {
 // note says something about the answer, beside it.
 func (s *session) note(format string, args ...any) { fmt.Fprintf(s.stderr, format+"\n", args...) }
 
-// human says whether the answer is for people.
-func (s *session) human() bool { return s.out.Format == render.FormatTable }
-
 // show lists the records in the format that was asked for.
 func show[T any](s *session, table render.Table[T], records []T) error {
 	buffered := bufio.NewWriter(s.out.Writer)

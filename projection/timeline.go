@@ -118,7 +118,7 @@ func (t *Timeline) Apply(r events.Record) {
 		switch e := e.(type) {
 		case events.PoolCreated:
 			if pool != nil {
-				pool.Pool = events.Pool{Space: e.Space, Name: e.Name, Subnet: e.Subnet, Policy: e.Policy, Extra: e.Extra}
+				pool.Pool = events.Pool(e)
 				pool.Created = at
 			}
 		case events.PoolRetired:

@@ -33,7 +33,10 @@ func (e Event) Name() string { return e.Record.Name(e.Index) }
 // event_<name>: such a one is the host an event speaks of, when another wrote it.
 func (e Event) MarshalJSON() ([]byte, error) {
 	fields, err := e.fields()
-	return object(fields), err
+	if err != nil {
+		return nil, err
+	}
+	return object(fields)
 }
 
 // field is one of a JSON object.
@@ -42,17 +45,20 @@ type field struct {
 	raw  json.RawMessage
 }
 
-func object(fields []field) []byte {
+func object(fields []field) ([]byte, error) {
 	out := []byte{'{'}
 	for i, f := range fields {
 		if i > 0 {
 			out = append(out, ',')
 		}
-		name, _ := json.Marshal(f.name) // a string always has a JSON form
+		name, err := json.Marshal(f.name)
+		if err != nil {
+			return nil, errors.Wrapf(err, "write the field %q", f.name)
+		}
 		out = append(append(out, name...), ':')
 		out = append(out, f.raw...)
 	}
-	return append(out, '}')
+	return append(out, '}'), nil
 }
 
 func (e Event) fields() ([]field, error) {

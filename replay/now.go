@@ -116,7 +116,9 @@ func (p PoolState) MarshalJSON() ([]byte, error) {
 		Hosts     []string      `json:"hosts"`
 		Policy    events.Policy `json:"policy"`
 	}{
-		known(p.Name), p.ID.String(), p.Space, p.Subnet, []string{}, p.Size, p.Held, p.Free, p.Suspected,
+		known(p.Name), p.ID.String(), p.Space, p.Subnet,
+		[]string{},
+		p.Size, p.Held, p.Free, p.Suspected,
 		append([]string{}, p.Hosts...), p.Policy,
 	})
 }

@@ -98,7 +98,10 @@ type Step struct {
 // MarshalJSON is an event's form with the count behind it.
 func (s Step) MarshalJSON() ([]byte, error) {
 	fields, err := s.fields()
-	return object(append(fields, field{"held", []byte(strconv.Itoa(s.Held))})), err
+	if err != nil {
+		return nil, err
+	}
+	return object(append(fields, field{"held", []byte(strconv.Itoa(s.Held))}))
 }
 
 // Steps replays the log and goes over the events of a span, oldest first, with

@@ -112,6 +112,7 @@ func (b *busy) step(ctx context.Context) error {
 			b.held[e.Address] = e.Allocation
 		case events.AddressReleased:
 			delete(b.held, e.Address)
+		default: // step makes no others
 		}
 	}
 	return nil

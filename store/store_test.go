@@ -3,7 +3,6 @@
 package store_test
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -34,7 +33,7 @@ import (
 // shortDir is a directory whose path leaves room for a socket's.
 func shortDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "ipl")
+	dir, err := os.MkdirTemp("", "ipl") //nolint:usetesting // the path of t.TempDir may be too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +44,7 @@ func shortDir(t *testing.T) string {
 func daemon(t *testing.T) (dir string, server *embedded.Server) {
 	t.Helper()
 	dir = shortDir(t)
-	server, err := embedded.Start(context.Background(), embedded.Options{Dir: dir, Log: zerolog.Nop(), TickMs: 10, NoFsync: true})
+	server, err := embedded.Start(t.Context(), embedded.Options{Dir: dir, Log: zerolog.Nop(), TickMs: 10, NoFsync: true})
 	if err != nil {
 		t.Fatal(err)
 	}

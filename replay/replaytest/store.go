@@ -30,13 +30,12 @@ type Store struct {
 // Start runs an etcd. It ends with the test.
 func Start(t testing.TB) *Store {
 	t.Helper()
-	// A test's own directory may be too long a path for a socket.
-	dir, err := os.MkdirTemp("", "ipl")
+	dir, err := os.MkdirTemp("", "ipl") //nolint:usetesting // the path of t.TempDir may be too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	server, err := embedded.Start(context.Background(), embedded.Options{Dir: dir, Log: zerolog.Nop(), TickMs: 10, NoFsync: true})
+	server, err := embedded.Start(t.Context(), embedded.Options{Dir: dir, Log: zerolog.Nop(), TickMs: 10, NoFsync: true})
 	if err != nil {
 		t.Fatal(err)
 	}
