@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -115,7 +116,7 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer, log zerolog.Lo
 	defer n.Close()
 
 	metrics := status.NewMetrics(build().Version, n.Stats, n.Revision)
-	driver := &plugin.Driver{}
+	driver := plugin.NewDriver()
 	socket, err := plugin.Listen(cfg.Socket, cfg.SocketGroup)
 	if err != nil {
 		return err
@@ -191,21 +192,24 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer, log zerolog.Lo
 // announce tells a person what to do next.
 func announce(out io.Writer, cfg config.Config, n *node.Node) {
 	fmt.Fprintf(out, "ipamlog is serving on %s as host %s.\n", cfg.Socket, cfg.Host)
+	next := "Next, in another terminal:"
 	for _, missing := range n.Missing() {
-		fmt.Fprintf(out, "But: %s\n", missing)
+		fmt.Fprintf(out, "But %s\n", missing)
+		next = "Then, in another terminal (and without Docker, see `" + os.Args[0] + " demo`):"
 	}
 	at := ""
 	if defaults := config.Process().Defaults(); len(cfg.ClusterStore) > 0 {
-		at = " --cluster-store …"
+		at = " --cluster-store " + strings.Join(cfg.ClusterStore, ",")
 	} else if cfg.DataDir != defaults.DataDir {
 		at = " --data-dir " + cfg.DataDir
 	}
 	fmt.Fprintf(out, `
-Next, in another terminal:
+%[1]s
   docker network create --ipam-driver ipamlog --subnet 10.50.0.0/24 web
   docker run -d --network web --name c1 nginx
-  ipamlog holders 10.50.0.0/24%[1]s
-  ipamlog who 10.50.0.2%[1]s
-  ipamlog tail -f%[1]s
-`, at)
+  %[2]s holders 10.50.0.0/24%[3]s
+  %[2]s who 10.50.0.2%[3]s
+  %[2]s tail -f%[3]s
+
+`, next, os.Args[0], at)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
+	"github.com/ipamlog/ipamlog/projection"
 )
 
 // PoolRequest is a RequestPool. What is zero was not said.
@@ -114,9 +115,12 @@ func (h *Host) reached(ctx context.Context, ref Ref, revision int64) error {
 	return err
 }
 
+// errRoutes marks what kept us from looking at the host's routes.
+var errRoutes = errors.New("the host's routes cannot be read")
+
 // storeSilentIf marks the store's own errors as its silence; ours stay.
 func storeSilentIf(err error) error {
-	if errors.IsAny(err, ErrOverlap, ErrContradicts, ErrNoSubnet, ErrOutOfRange, etcdlog.ErrRejected, events.ErrMalformed) {
+	if errors.IsAny(err, ErrOverlap, ErrContradicts, ErrNoSubnet, ErrOutOfRange, ErrNoGrant, ErrStopping, errRoutes, etcdlog.ErrRejected, events.ErrMalformed) {
 		return err
 	}
 	return errors.Mark(err, ErrStoreSilent)
@@ -157,8 +161,8 @@ func (h *Host) plan(ctx context.Context, r PoolRequest) (grantPlan, error) {
 	if err != nil {
 		return grantPlan{}, err
 	}
-	if r.Range.IsValid() && !within(r.Range, subnet) {
-		return grantPlan{}, errors.Wrapf(ErrOutOfRange, "range %s is not in %s", r.Range, subnet)
+	if err := checkRange(r.Range, subnet); err != nil {
+		return grantPlan{}, err
 	}
 	clock := h.log.Clock
 	plan := grantPlan{
@@ -218,8 +222,8 @@ func label(p events.Pool) string {
 // planJoin opens a grant in a pool that exists. In the global space the grant is
 // one, and asking again repeats it.
 func (h *Host) planJoin(ctx context.Context, r PoolRequest, pool etcdlog.PoolEntry) (grantPlan, error) {
-	if r.Range.IsValid() && !within(r.Range, pool.Value.Subnet) {
-		return grantPlan{}, errors.Wrapf(ErrOutOfRange, "range %s is not in %s", r.Range, pool.Value.Subnet)
+	if err := checkRange(r.Range, pool.Value.Subnet); err != nil {
+		return grantPlan{}, err
 	}
 	plan := grantPlan{
 		ref:  Ref{Space: r.Space, Pool: pool.ID, Grant: h.log.Clock.NewID(), Host: h.hostIn(r.Space), Name: r.Name, Subnet: pool.Value.Subnet, Range: r.Range},
@@ -242,9 +246,18 @@ func (h *Host) planJoin(ctx context.Context, r PoolRequest, pool etcdlog.PoolEnt
 	return plan, nil
 }
 
-// within says whether a range is part of a subnet.
-func within(r, subnet netip.Prefix) bool {
-	return r.Bits() >= subnet.Bits() && subnet.Contains(r.Addr())
+// checkRange makes sure that addresses can be picked from a range of a subnet.
+func checkRange(r, subnet netip.Prefix) error {
+	if !r.IsValid() {
+		return nil
+	}
+	if r.Bits() < subnet.Bits() || !subnet.Contains(r.Addr()) {
+		return errors.Wrapf(ErrOutOfRange, "range %s is not in %s", r, subnet)
+	}
+	if _, _, ok := projection.NewSubnet(subnet).Interval(r); !ok {
+		return errors.Wrapf(ErrOutOfRange, "range %s is beyond the first 2^63 addresses of %s, out of which addresses are picked", r, subnet)
+	}
+	return nil
 }
 
 // takenFor lists the pools that a new one must keep clear of. A named pool is
@@ -296,7 +309,7 @@ func (h *Host) retireEmpty(ctx context.Context, e etcdlog.PoolEntry) bool {
 func (h *Host) pickSubnet(r PoolRequest, taken []etcdlog.PoolEntry) (netip.Prefix, error) {
 	used, err := h.routes()
 	if err != nil {
-		return netip.Prefix{}, err
+		return netip.Prefix{}, errors.Mark(err, errRoutes)
 	}
 	for _, e := range taken {
 		used = append(used, e.Value.Subnet)

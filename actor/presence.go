@@ -108,6 +108,7 @@ func (p *presence) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		p.until.Store(0)
 		p.log.Warn().Msg("the lease of this daemon was lost: nothing is answered until it has joined anew")
 		if err := p.rejoin(ctx); err != nil {
 			return err

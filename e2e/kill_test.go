@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
@@ -74,6 +75,9 @@ func (c *crowd) mover(ctx context.Context, t *testing.T, container, network stri
 	}
 }
 
+// direct is the pool of those who call the daemon without an engine.
+const direct = "direct"
+
 // TestKilled kills the daemon at random moments while many use it. The engine
 // is not started again, nor are its containers.
 func TestKilled(t *testing.T) {
@@ -94,6 +98,19 @@ func TestKilled(t *testing.T) {
 		c.users.Go(func() { c.mover(ctx, t, mover, "busy") })
 		c.users.Go(func() { c.runner(ctx, t, fmt.Sprintf("r%d", i), "busy") })
 	}
+	pool, err := a.plugin(t).call(t.Context(), "RequestPool", object{
+		"AddressSpace": "ipamlog-local", "Pool": "10.48.0.0/20", "Options": object{"pool": direct, "quarantine": "0", "pick": "lowest"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var callers []*caller
+	for i := range 4 {
+		who := &caller{plugin: a.plugin(t), poolID: pool.PoolID, held: map[netip.Addr]string{}, back: map[string]bool{}}
+		callers = append(callers, who)
+		own := rand.New(rand.NewPCG(*seedFlag, uint64(i+1)))
+		c.users.Go(func() { c.callOn(ctx, t, who, own) })
+	}
 	lost := 0
 	for range *killsFlag {
 		<-c.begun
@@ -103,7 +120,9 @@ func TestKilled(t *testing.T) {
 		}
 		a.mustStart(t)
 		c.looking.Lock()
-		lost = len(sound(t, a))
+		held := sound(t, a)
+		check(t, callers, only(held, func(f fact) bool { return f.Pool == direct }))
+		lost = len(only(held, func(f fact) bool { return f.Pool != direct }))
 		c.looking.Unlock()
 		if t.Failed() {
 			t.FailNow()
@@ -112,14 +131,19 @@ func TestKilled(t *testing.T) {
 	stop()
 	c.users.Wait()
 	t.Logf("%d kills, %d docker commands of which %d failed, %d addresses whose release was lost", *killsFlag, c.done, c.failed, lost)
+	for _, who := range callers {
+		t.Logf("a caller has given back %d addresses, has %d, and was cut off %d times", len(who.back), len(who.held), who.cut)
+	}
 	if c.failed*2 > c.done {
 		t.Errorf("%d of %d docker commands failed", c.failed, c.done)
 	}
 
 	a.run(t, "last", "busy")
-	a.MustDocker(t, "network", "disconnect", "--force", "busy", "last")
 	a.removeAll(t)
 	a.MustDocker(t, "network", "rm", "busy", "home")
+	if _, err := a.plugin(t).call(t.Context(), "ReleasePool", object{"PoolID": pool.PoolID}); err != nil {
+		t.Error(err)
+	}
 	if left := agree(t, a); len(left) > 0 {
 		t.Errorf("all networks are removed, and still in use are %+v", left)
 	}

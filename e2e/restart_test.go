@@ -69,13 +69,13 @@ func TestRestarts(t *testing.T) {
 		const runs = 50
 		var running sync.WaitGroup
 		defer running.Wait()
-		first := make(chan struct{}, runs)
+		ended := make(chan struct{}, runs)
 		var mu sync.Mutex
 		refused := 0
 		for i := range runs {
 			running.Go(func() {
 				_, err := a.Docker("run", "-d", "--name", fmt.Sprintf("among%d", i), "--network", "n", lab.Image)
-				first <- struct{}{}
+				ended <- struct{}{}
 				mu.Lock()
 				defer mu.Unlock()
 				if err != nil {
@@ -84,11 +84,13 @@ func TestRestarts(t *testing.T) {
 				}
 			})
 		}
-		for range 5 {
-			<-first
+		for range 4 {
+			for range 8 {
+				<-ended
+			}
+			a.stop(t)
+			a.mustStart(t)
 		}
-		a.stop(t)
-		a.mustStart(t)
 		running.Wait()
 		t.Logf("%d of %d were refused", refused, runs)
 		if used := agree(t, a); len(used) < runs-refused {
@@ -125,9 +127,9 @@ func TestEngineKilled(t *testing.T) {
 	}
 	t.Run("its containers end", func(t *testing.T) {
 		killEngine(t)
-		t.Logf("lost: %+v", sound(t, a))
+		reportLost(t, sound(t, a))
 		a.MustDocker(t, "start", "plain", "named")
-		t.Logf("lost: %+v", sound(t, a))
+		reportLost(t, sound(t, a))
 	})
 	t.Run("its containers live on", func(t *testing.T) {
 		before := usedSoundly(t, a)
@@ -158,7 +160,7 @@ func TestEngineKilled(t *testing.T) {
 		if err := a.StartEngine(); err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("lost: %+v", sound(t, a))
+		reportLost(t, sound(t, a))
 	})
 	t.Run("nothing is left at the end", func(t *testing.T) {
 		a.removeAll(t)
@@ -172,7 +174,7 @@ func TestEngineKilled(t *testing.T) {
 // usedSoundly is what is in use, checked by [sound].
 func usedSoundly(t *testing.T, a *site) []fact {
 	t.Helper()
-	sound(t, a)
+	reportLost(t, sound(t, a))
 	used, _ := a.dockerSays(t)
 	return used
 }
@@ -192,9 +194,9 @@ func TestReboot(t *testing.T) {
 	a.becomeMachine(t, a.Name())
 	a.mustStart(t)
 	lab.StartEngines(t, a.Host)
-	t.Logf("lost: %+v", sound(t, a))
+	reportLost(t, sound(t, a))
 	for i := range 3 {
 		a.MustDocker(t, "start", fmt.Sprintf("c%d", i))
 	}
-	t.Logf("lost: %+v", sound(t, a))
+	reportLost(t, sound(t, a))
 }

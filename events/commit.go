@@ -89,9 +89,7 @@ func Encode(c Commit) ([]byte, error) {
 		list = append(list, raw...)
 	}
 	extra := Extra{"events": append(list, ']')}
-	for name, raw := range c.Extra {
-		extra[name] = raw
-	}
+	maps.Copy(extra, c.Extra)
 	return marshal(c, extra, `"v":`+strconv.Itoa(Version))
 }
 
@@ -113,8 +111,8 @@ type wire struct {
 }
 
 // Decode reads a commit's value; its ID and Stream are the caller's to set. It
-// returns [ErrMalformed] or [ErrNewer]. Events of a type unknown here become
-// [Unknown].
+// returns [ErrMalformed] or [ErrNewer]. Events of a type, or with a word, unknown here
+// become [Unknown].
 func Decode(data []byte) (Commit, error) {
 	var w wire
 	if err := unmarshal(data, &w); err != nil {
@@ -184,7 +182,10 @@ func DecodeEvent(raw json.RawMessage) (Event, error) {
 	if err == nil {
 		err = e.check()
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errNewerWord):
+		return Unknown{Name: name, Raw: slices.Clone(raw)}, nil
+	case err != nil:
 		return nil, errors.Mark(errors.Wrapf(err, "decode %s", name), ErrMalformed)
 	}
 	return e, nil

@@ -133,8 +133,8 @@ type HostAdopted struct {
 	Extra       `json:"-"`
 }
 
-// Unknown is an event written by a newer version: kept whole and shown, never
-// dropped. State cannot be decided on it, so [Guards.Apply] refuses it.
+// Unknown is an event written by a newer version, of a type or with a word that
+// this one does not know: kept whole and shown, never dropped. State cannot be decided on it, so [Guards.Apply] refuses it.
 type Unknown struct {
 	Name string
 	Raw  json.RawMessage // the whole event, its type included

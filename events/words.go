@@ -80,8 +80,12 @@ func (k *Kind) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return errors.Newf("kind %q is unknown", text)
+	return errors.Mark(errors.Newf("kind %q is unknown", text), errNewerWord)
 }
+
+// errNewerWord marks a word that this version does not know where it must
+// understand each: a newer one wrote it.
+var errNewerWord = errors.New("word of a newer version")
 
 // Reason says why a holding ended. Values this version does not know are kept.
 type Reason string
@@ -173,10 +177,10 @@ func (p Policy) check() error {
 	switch p.Pick {
 	case PickSerial, PickLowest, PickRandom:
 	default:
-		return errors.Newf("pick %q is not serial, lowest or random", p.Pick)
+		return errors.Mark(errors.Newf("pick %q is not serial, lowest or random", p.Pick), errNewerWord)
 	}
 	if p.Gateway != GatewayAuto {
-		return errors.Newf("gateway mode %q is unknown", p.Gateway)
+		return errors.Mark(errors.Newf("gateway mode %q is unknown", p.Gateway), errNewerWord)
 	}
 	if p.Quarantine < 0 {
 		return errors.Newf("quarantine %d is negative", p.Quarantine)

@@ -5,7 +5,7 @@ package plugin
 import (
 	"context"
 	"net/netip"
-	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/errors"
 	"github.com/docker/go-plugins-helpers/ipam"
@@ -34,6 +34,11 @@ const (
 // maxEndpoint bounds an endpoint's name, in bytes: it goes into the log.
 const maxEndpoint = 256
 
+// startPatience is how long a request waits for a daemon that has not joined the
+// log yet. Docker repeats nothing that was refused: a release would be lost, and
+// a container not start, for a daemon that is ready a moment later.
+const startPatience = 5 * time.Second
+
 // ErrStarting is returned while the daemon has not joined the log yet.
 var ErrStarting = errors.New("ipamlog is starting and waits for its store")
 
@@ -42,12 +47,19 @@ var ErrRequest = errors.New("invalid request")
 
 // Driver answers Docker for a host.
 type Driver struct {
-	host atomic.Pointer[actor.Host]
+	host     *actor.Host // read after attached
+	attached chan struct{}
 }
 
-// Attach gives the driver the host it answers for. Until then it refuses, with
-// [ErrStarting], all that needs the log.
-func (d *Driver) Attach(h *actor.Host) { d.host.Store(h) }
+// NewDriver returns a driver without a host.
+func NewDriver() *Driver { return &Driver{attached: make(chan struct{})} }
+
+// Attach gives the driver the host it answers for, once. What needs the log
+// waits for that, and is refused with [ErrStarting] when it takes too long.
+func (d *Driver) Attach(h *actor.Host) {
+	d.host = h
+	close(d.attached)
+}
 
 // request is one call's view of the driver: with the caller's context, and a
 // place for what its log line shall say. It is the ipam.Ipam of that call.
@@ -64,11 +76,22 @@ var _ ipam.Ipam = (*request)(nil)
 func (d *Driver) request(ctx context.Context) *request { return &request{ctx: ctx, driver: d} }
 
 func (r *request) host() (*actor.Host, error) {
-	h := r.driver.host.Load()
-	if h == nil {
-		return nil, ErrStarting
+	d := r.driver
+	select {
+	case <-d.attached:
+		return d.host, nil
+	default:
 	}
-	return h, nil
+	late := time.NewTimer(startPatience)
+	defer late.Stop()
+	select {
+	case <-d.attached:
+		return d.host, nil
+	case <-late.C:
+		return nil, ErrStarting
+	case <-r.ctx.Done():
+		return nil, errors.Wrap(r.ctx.Err(), "wait for the daemon to start")
+	}
 }
 
 // GetCapabilities implements [ipam.Ipam]. The MAC tells endpoints apart. Nothing

@@ -59,10 +59,10 @@ func parsePoolID(s string) (actor.Ref, error) {
 		return bad("no address space")
 	}
 	var err error
-	if ref.Pool, err = ulid.ParseStrict(parts[1]); err != nil {
+	if ref.Pool, err = ulid.ParseStrict(parts[1]); err != nil || ref.Pool.IsZero() {
 		return bad("no pool")
 	}
-	if ref.Grant, err = ulid.ParseStrict(parts[2]); err != nil {
+	if ref.Grant, err = ulid.ParseStrict(parts[2]); err != nil || ref.Grant.IsZero() {
 		return bad("no grant")
 	}
 	q, err := url.ParseQuery(query)
@@ -70,7 +70,11 @@ func parsePoolID(s string) (actor.Ref, error) {
 		return bad("no parameters")
 	}
 	ref.Host, ref.Name = q.Get("host"), q.Get("name")
-	if ref.Subnet, err = netip.ParsePrefix(q.Get("subnet")); err != nil || ref.Subnet != ref.Subnet.Masked() {
+	if ref.Name != "" && !validName(ref.Name) {
+		return bad("no pool's name")
+	}
+	ref.Subnet, err = netip.ParsePrefix(q.Get("subnet"))
+	if err != nil || ref.Subnet != ref.Subnet.Masked() || ref.Subnet.Addr().Is4In6() {
 		return bad("no subnet")
 	}
 	if text := q.Get("range"); text != "" {

@@ -5,6 +5,7 @@ package plugin
 import (
 	"context"
 	"strings"
+	"unicode"
 
 	"github.com/cockroachdb/errors"
 
@@ -53,14 +54,32 @@ func refusal(err error) (outcome, sentence string) {
 		}
 		return r.outcome, sentence
 	}
-	return "error", err.Error() + ": see ipamlog's log"
+	return "error", oneLine(err.Error()) + ": see ipamlog's log"
+}
+
+// maxWhere is how many bytes of an error's own words the user is shown: what was
+// asked for may stand in them, as long as it likes.
+const maxWhere = 500
+
+// oneLine makes words fit for a line.
+func oneLine(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
+	if len(s) > maxWhere {
+		s = strings.ToValidUTF8(s[:maxWhere], "") + "…"
+	}
+	return s
 }
 
 // lead puts the words users know first, in the built-in driver's writing: what
 // is wrong, and behind it where.
 func lead(err, sentinel error) string {
 	what := sentinel.Error()
-	where := strings.TrimSuffix(strings.TrimSuffix(err.Error(), what), ": ")
+	where := oneLine(strings.TrimSuffix(strings.TrimSuffix(err.Error(), what), ": "))
 	what = strings.ToUpper(what[:1]) + what[1:]
 	if where == "" {
 		return what

@@ -57,6 +57,7 @@ func NewServer(d *Driver, observer Observer, log zerolog.Logger) *Server {
 	mux.HandleFunc("POST /IpamDriver.ReleasePool", handle(s, "ReleasePool", answerless(ipam.Ipam.ReleasePool)))
 	mux.HandleFunc("POST /IpamDriver.RequestAddress", handle(s, "RequestAddress", ipam.Ipam.RequestAddress))
 	mux.HandleFunc("POST /IpamDriver.ReleaseAddress", handle(s, "ReleaseAddress", answerless(ipam.Ipam.ReleaseAddress)))
+	mux.HandleFunc("/", s.unknown)
 	s.http = &http.Server{
 		Handler:           s.guard(mux),
 		ReadHeaderTimeout: readPatience,
@@ -116,6 +117,15 @@ func (s *Server) activate(w http.ResponseWriter, r *http.Request) {
 	s.record(s.driver.request(r.Context()), "Activate", begun, nil)
 }
 
+// unknown refuses what is no call of the protocol.
+func (s *Server) unknown(w http.ResponseWriter, r *http.Request) {
+	status, what := http.StatusNotFound, "ipamlog knows no such call: use those of Docker's IPAM plugin protocol"
+	if r.Method != http.MethodPost {
+		status, what = http.StatusMethodNotAllowed, "ipamlog takes POST alone: use Docker's IPAM plugin protocol"
+	}
+	_ = s.write(w, status, errorBody{Err: what})
+}
+
 // answerless fits a call that answers nothing but its error.
 func answerless[Q any](call func(ipam.Ipam, *Q) error) func(ipam.Ipam, *Q) (*struct{}, error) {
 	return func(d ipam.Ipam, q *Q) (*struct{}, error) { return &struct{}{}, call(d, q) }
@@ -140,6 +150,9 @@ func handle[Q, A any](s *Server, name string, call func(ipam.Ipam, *Q) (*A, erro
 		begun := time.Now()
 		request := s.driver.request(r.Context())
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		// From here on the client waits, and must not be taken for gone when the
+		// time to send its request is over.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 		var tooLarge *http.MaxBytesError
 		status := http.StatusBadRequest
 		q := new(Q)

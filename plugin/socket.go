@@ -50,7 +50,10 @@ func Listen(path, group string) (net.Listener, error) {
 	}
 	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		_ = conn.Close()
-		return nil, errors.Wrapf(ErrSocketInUse, "at %s: stop it, or choose another --socket", path)
+		return nil, errors.Mark(errors.Newf("another process serves the plugin socket %s: stop it, or choose another --socket", path), ErrSocketInUse)
+	}
+	if there, err := os.Lstat(path); err == nil && there.Mode().Type() != os.ModeSocket {
+		return nil, errors.Wrapf(ErrSocket, "%s is no socket, and is left alone: remove it, or choose another --socket", path)
 	}
 	// Made where only the owner can reach it, and moved into place when it has
 	// its owner and mode, so that at no moment somebody else can open it.

@@ -17,6 +17,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 
 	"github.com/ipamlog/ipamlog/config"
 	"github.com/ipamlog/ipamlog/embedded"
@@ -63,7 +64,15 @@ func Dial(cfg config.Global) (*clientv3.Client, error) {
 		DialKeepAliveTimeout: pingTimeout,
 		PermitWithoutStream:  true,
 		Logger:               zap.NewNop(),
-		DialOptions:          []grpc.DialOption{grpc.WithChainUnaryInterceptor(heard.listen)},
+		DialOptions: []grpc.DialOption{
+			grpc.WithChainUnaryInterceptor(heard.listen),
+			// Docker waits: a store that is back must be found within seconds, not
+			// after gRPC's two minutes.
+			grpc.WithConnectParams(grpc.ConnectParams{
+				Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: .2, MaxDelay: 2 * time.Second},
+				MinConnectTimeout: 3 * time.Second,
+			}),
+		},
 	})
 	if err != nil && !Silent(err) {
 		return nil, errors.Wrapf(err, "log in to etcd at %s", strings.Join(endpoints, ", "))

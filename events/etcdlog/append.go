@@ -71,21 +71,25 @@ func (c *Conflict) Error() string { return ErrConflict.Error() }
 // Is makes a Conflict an [ErrConflict].
 func (c *Conflict) Is(target error) bool { return target == ErrConflict }
 
-// transaction is a proposal made ready: conditions, writes, and the reads that
-// tell what stood in the way.
+// transaction is a proposal made ready: conditions, writes, and the guards that
+// are looked at when they stood in the way.
 type transaction struct {
 	logKey string
 	commit events.Commit
+	value  []byte    // of the commit, as written
 	pool   events.ID // zero in the catalogue
 	ifs    []clientv3.Cmp
 	then   []clientv3.Op
 	orElse []clientv3.Op
+	guards []string
 }
 
-// compare demands that a guard still is as it was seen, and reads it if not.
+// compare demands that a guard still is as it was seen. It is not read where it
+// is not: all that a transaction may do is written to etcd's disk, and a refused
+// one is rare (see Log.refusal).
 func (t *transaction) compare(key string, revision int64) {
 	t.ifs = append(t.ifs, clientv3.Compare(clientv3.ModRevision(key), "=", revision))
-	t.orElse = append(t.orElse, clientv3.OpGet(key))
+	t.guards = append(t.guards, key)
 }
 
 // emptyBut demands that there is no key below prefix but the given ones.
@@ -110,8 +114,8 @@ func (l *Log) prepare(p Proposal, commit events.Commit, fence host) (*transactio
 	}
 	n := len(p.Events) + 8 // roughly: an operation an event, and what they lean on
 	t := &transaction{
-		logKey: l.keys.commit(p.Stream, p.ID), commit: commit,
-		ifs: make([]clientv3.Cmp, 0, n), then: make([]clientv3.Op, 0, n), orElse: make([]clientv3.Op, 0, n),
+		logKey: l.keys.commit(p.Stream, p.ID), commit: commit, value: value,
+		ifs: make([]clientv3.Cmp, 0, n), then: make([]clientv3.Op, 0, n), guards: make([]string, 0, n),
 	}
 	t.ifs = append(t.ifs, clientv3.Compare(clientv3.CreateRevision(t.logKey), "=", 0))
 	t.then = append(t.then, clientv3.OpPut(t.logKey, string(value)))
@@ -299,7 +303,12 @@ func (l *Log) run(ctx context.Context, t *transaction) (events.Record, error) {
 		case err == nil && resp.Succeeded:
 			return events.Record{Commit: t.commit, Revision: resp.Header.Revision}, nil
 		case err == nil:
-			record, err := l.refusal(t, resp)
+			record, err := l.refusal(ctx, t, resp)
+			if errors.Is(err, errSilent) {
+				// Why it was refused is not known: it is sent again to find out.
+				last = err
+				break
+			}
 			if errors.Is(err, ErrConflict) && ambiguous {
 				// An earlier send may still be under way, and would succeed
 				// once the guards happen to be absent again.
@@ -315,8 +324,9 @@ func (l *Log) run(ctx context.Context, t *transaction) (events.Record, error) {
 			return record, err
 		case definite(err) && !ambiguous:
 			return events.Record{}, errors.Mark(errors.Wrap(err, "append to the log"), ErrRejected)
+		default:
+			last, ambiguous = err, true
 		}
-		last, ambiguous = err, true
 		select {
 		case <-ctx.Done():
 			return events.Record{}, errors.Mark(errors.Wrap(last, "append to the log"), ErrUnknown)
@@ -334,21 +344,34 @@ func (l *Log) try(ctx context.Context, t *transaction) (*clientv3.TxnResponse, e
 	return l.client.Txn(ctx).If(t.ifs...).Then(t.then...).Else(t.orElse...).Commit()
 }
 
-// refusal reads why a transaction did not pass. That its log key exists means
-// that an earlier send of it did.
-func (l *Log) refusal(t *transaction, resp *clientv3.TxnResponse) (events.Record, error) {
-	conflict := &Conflict{Now: events.NewGuards(), Revision: resp.Header.Revision}
+// errSilent is returned by refusal when the store does not say why.
+var errSilent = errors.New("the store did not say what stood in the way")
+
+// refusal finds out why a transaction did not pass. That its log key exists means
+// that an earlier send of it did. The guards are read after it, and may have moved
+// on once more, even back to what was compared with.
+func (l *Log) refusal(ctx context.Context, t *transaction, resp *clientv3.TxnResponse) (events.Record, error) {
 	for _, r := range resp.Responses {
 		for _, kv := range r.GetResponseRange().GetKvs() {
-			key := string(kv.Key)
-			if key == t.logKey {
-				record, err := l.decodeRecord(kv)
-				if err == nil && record.Void() {
-					err = ErrVoided
-				}
-				return record, err
+			record, err := l.decodeRecord(kv)
+			if err == nil && record.Void() {
+				err = ErrVoided
 			}
-			if err := l.readGuard(&conflict.Now, t.pool, key, kv); err != nil {
+			return record, err
+		}
+	}
+	reads := make([]clientv3.Op, 0, len(t.guards))
+	for _, key := range t.guards {
+		reads = append(reads, clientv3.OpGet(key))
+	}
+	now, err := l.try(ctx, &transaction{then: reads})
+	if err != nil {
+		return events.Record{}, errors.Mark(errors.Wrap(err, "look at what stood in the way"), errSilent)
+	}
+	conflict := &Conflict{Now: events.NewGuards(), Revision: now.Header.Revision}
+	for _, r := range now.Responses {
+		for _, kv := range r.GetResponseRange().GetKvs() {
+			if err := l.readGuard(&conflict.Now, t.pool, string(kv.Key), kv); err != nil {
 				return events.Record{}, err
 			}
 		}

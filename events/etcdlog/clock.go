@@ -27,9 +27,10 @@ const (
 // log.
 //
 // The running time of the log is the latest time of any commit so far that was
-// not marked suspect; it never goes back along the revisions. From the running
-// time last seen happening and the monotonic clock since then follows what time
-// it likely is. Safe for concurrent use.
+// not marked suspect; it never goes back along the revisions. From the latest
+// time stamped here, or seen happening elsewhere, and the monotonic clock since
+// then follows what time it likely is. A clock that the kernel calls synchronised
+// is believed whatever it says. Safe for concurrent use.
 type Clock struct {
 	// The sources are fields so that tests can bend time.
 	wall         func() time.Time
@@ -38,7 +39,7 @@ type Clock struct {
 
 	mu      sync.Mutex
 	running time.Time
-	live    bool // a commit was seen happening: base and since are set
+	live    bool // base and since are set
 	base    time.Time
 	since   time.Duration
 	entropy *ulid.MonotonicEntropy
@@ -85,13 +86,22 @@ func (c *Clock) Stamp() (now time.Time, suspect bool) {
 
 func (c *Clock) stamp() (now time.Time, suspect bool) {
 	now = c.wall().UTC().Truncate(time.Microsecond)
+	ticks := c.monotonic()
+	ahead := false
 	switch {
 	case c.live:
-		suspect = now.Sub(c.likely(c.monotonic())) > clockTolerance
+		ahead = now.Sub(c.likely(ticks)) > clockTolerance
 	case !c.running.IsZero():
-		suspect = now.Sub(c.running) > idleTolerance && !c.synchronised()
+		ahead = now.Sub(c.running) > idleTolerance
 	}
-	return now, suspect
+	// A clock that jumped because the kernel was told the right time is right.
+	if ahead && !c.synchronised() {
+		return now, true
+	}
+	if !c.live || now.After(c.likely(ticks)) {
+		c.live, c.base, c.since = true, now, ticks
+	}
+	return now, false
 }
 
 // NewID returns a fresh ID whose time is the running time's, or the wall clock's

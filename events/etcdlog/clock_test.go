@@ -61,6 +61,27 @@ func TestStampMarksAClockThatIsAhead(t *testing.T) {
 	}
 }
 
+// A clock that was set right jumps as one that was set wrong does; the kernel
+// tells them apart.
+func TestStampBelievesASynchronisedClock(t *testing.T) {
+	m := &bent{wall: noon, mono: time.Hour}
+	c := m.clock()
+	c.Seen(at(noon), true)
+	m.wall = m.wall.Add(time.Hour)
+	if _, suspect := c.Stamp(); !suspect {
+		t.Error("a jump was believed")
+	}
+	m.synced = true
+	if _, suspect := c.Stamp(); suspect {
+		t.Error("a clock that the kernel calls synchronised was not believed")
+	}
+	m.synced = false
+	m.pass(time.Minute)
+	if _, suspect := c.Stamp(); suspect {
+		t.Error("what was believed once is held against it")
+	}
+}
+
 func TestStampOfAMachineThatSawNothingHappen(t *testing.T) {
 	const month = 30 * 24 * time.Hour
 	for _, tc := range []struct {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -115,7 +116,7 @@ func (l *Log) watch(ctx context.Context, prefix string, after int64, handle func
 			if !ev.IsCreate() {
 				continue // a commit is never rewritten; whatever this is, it is not ours
 			}
-			record, err := l.decodeRecord(ev.Kv)
+			record, err := l.recordOf(ev.Kv)
 			if err != nil {
 				return err
 			}
@@ -137,6 +138,14 @@ func (l *Log) watch(ctx context.Context, prefix string, after int64, handle func
 		return err
 	}
 	return errors.New("the watch of the log ended")
+}
+
+// recordOf reads a commit that was watched.
+func (l *Log) recordOf(kv *mvccpb.KeyValue) (events.Record, error) {
+	if commit, ours := l.echoes.of(kv); ours {
+		return events.Record{Commit: commit, Revision: kv.CreateRevision}, nil
+	}
+	return l.decodeRecord(kv)
 }
 
 // CatchUp asks the store to tell all followers how far they are; it answers

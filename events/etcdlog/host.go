@@ -181,7 +181,11 @@ func (w *Writer) Append(ctx context.Context, p Proposal) (events.Record, error) 
 	if err != nil {
 		return events.Record{}, err
 	}
+	w.log.echoes.expect(t.logKey, t.value, t.commit)
 	record, err := w.log.run(ctx, t)
+	if err != nil {
+		w.log.echoes.forget(t.logKey)
+	}
 	var conflict *Conflict
 	if errors.As(err, &conflict) {
 		if now, compared := conflict.Now.Hosts[who.name]; compared && now.Revision != who.revision {

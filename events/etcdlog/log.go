@@ -28,6 +28,8 @@ type Log struct {
 	attempt time.Duration
 	// reading is how long one read waits for its answer.
 	reading time.Duration
+
+	echoes echoes
 }
 
 // New returns the log below prefix, which must end with "/". The client stays
