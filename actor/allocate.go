@@ -128,6 +128,10 @@ func (p *Pool) allocateThis(t *allocateTask, kind events.Kind) {
 		return
 	}
 	if _, twice := held.Of(t.ref.Grant); twice || !held.Admits(shared) {
+		if !t.synced {
+			p.sync(t) // it may have been released, and that not seen yet
+			return
+		}
 		t.answer(Answer{}, errors.Wrapf(ErrInUse, "%s is held by %s", addr, holder(held[0])))
 		return
 	}

@@ -7,7 +7,6 @@ import "github.com/ipamlog/ipamlog/events"
 // What tests measure against.
 const (
 	MailboxSize     = mailboxSize
-	MaxInFlight     = maxInFlight
 	RequestPatience = requestPatience
 	LeaseSeconds    = leaseSeconds
 )

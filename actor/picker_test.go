@@ -300,6 +300,7 @@ func TestPickerAgainstModel(t *testing.T) {
 				o := rapid.SampledFrom(held).Draw(t, "released")
 				delete(n.taken, o)
 				k.set(n.subnet.Addr(o), false)
+				now = now.Add(time.Nanosecond) // no two releases are at one moment
 				until := now.Add(p.Quarantine.Duration())
 				k.rest(n.subnet.Addr(o), until)
 				if p.Quarantine > 0 {

@@ -25,6 +25,14 @@ const (
 	rejoinPause = time.Second
 )
 
+// ErrLeaseRuns is returned by [Join], beside etcdlog's ErrHostAlive, when the
+// daemon that is present in this host's place cannot be looked at, as in another
+// container: if it was killed, its lease ends within [LeaseTime].
+var ErrLeaseRuns = errors.New("the lease of another daemon of this host has not ended")
+
+// LeaseTime is how long a killed daemon still counts as alive.
+const LeaseTime = leaseSeconds * time.Second
+
 // Identity is what makes this process the daemon of a host.
 type Identity struct {
 	Host    string
@@ -54,6 +62,7 @@ type presence struct {
 	self   etcdlog.Presence
 	log    zerolog.Logger
 	lease  clientv3.LeaseID
+	unseen bool // the daemon in our place ran where its process cannot be looked at
 	// until is when the lease ends as far as this side can tell, in Unix
 	// nanoseconds: after it no request is answered.
 	until atomic.Int64
@@ -76,6 +85,9 @@ func join(ctx context.Context, client *clientv3.Client, log *etcdlog.Log, id Ide
 	p.writer, err = log.Join(ctx, id.Host, self, p.lease, p.dead)
 	if err != nil {
 		p.revoke(ctx)
+		if errors.Is(err, etcdlog.ErrHostAlive) && p.unseen {
+			err = errors.Mark(err, ErrLeaseRuns)
+		}
 		return nil, err
 	}
 	p.extend(begun)
@@ -169,6 +181,7 @@ func (p *presence) revoke(ctx context.Context) {
 // ran on this machine since its last boot, among the processes that can be seen
 // here, and is not among them.
 func (p *presence) dead(other etcdlog.Presence) bool {
+	p.unseen = false
 	if other.Machine != p.self.Machine {
 		return false
 	}
@@ -176,6 +189,7 @@ func (p *presence) dead(other etcdlog.Presence) bool {
 		return true // the machine has booted since
 	}
 	if other.PIDSpace != p.self.PIDSpace {
+		p.unseen = true
 		return false
 	}
 	if other.PID == p.self.PID && other.Started == p.self.Started {

@@ -69,6 +69,9 @@ func (h *Host) planReopen(ctx context.Context, ref Ref) (grantPlan, error) {
 		if plan.seen, _, err = h.log.Guards(ctx, ref.Space, entry.ID); err != nil {
 			return grantPlan{}, err
 		}
+		if !plan.seen.Pool.Present() {
+			return h.planReopen(ctx, ref) // it retired between the two looks
+		}
 		switch grant := plan.seen.Grants[ref.Grant]; grant.Value.State {
 		case events.StateOpen:
 			plan.repeatOf = grant.Revision

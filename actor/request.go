@@ -87,7 +87,7 @@ type allocateTask struct {
 	ref Ref
 	ask AddressRequest
 	// synced: the projection is as new as the store was after the task came, so
-	// that a full pool may be believed.
+	// that a full pool, or an address in use, may be believed.
 	synced bool
 	// contested: it lost a race before, and goes alone.
 	contested bool

@@ -106,15 +106,15 @@ func (d *daemon) cpu() (time.Duration, error) {
 		return 0, errors.Wrap(err, "read the daemon's CPU time")
 	}
 	_, rest, _ := strings.Cut(string(stat), ") ") // the name may hold spaces
-	var ticks time.Duration
+	var ticks int64
 	for _, field := range strings.Fields(rest)[11:13] { // utime and stime
 		n, err := strconv.ParseInt(field, 10, 64)
 		if err != nil {
 			return 0, errors.Wrap(err, "read the daemon's CPU time")
 		}
-		ticks += time.Duration(n)
+		ticks += n
 	}
-	return ticks * 10 * time.Millisecond, nil
+	return time.Duration(ticks) * 10 * time.Millisecond, nil
 }
 
 func (d *daemon) stop() {

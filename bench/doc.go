@@ -14,6 +14,10 @@
 // puts come over etcd's own socket by etcd's own client, each under a new key; a
 // put's value has the size of the log entry of one lone allocation.
 //
+// All share one machine, and so do the daemons of the hosts that share a pool:
+// each of those reads every event of it, at the cost of the same CPUs. Hosts of
+// their own would not pay for one another.
+//
 //	go run ./bench
 //	go run ./bench --rounds 9 --duration 3s --clients 64
 package main

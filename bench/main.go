@@ -74,17 +74,17 @@ func measure(ctx context.Context, f flags) error {
 			return err
 		}
 	}
-	main, err := start(ctx, f.program, filepath.Join(dir, "main"), "bench", "")
+	own, err := start(ctx, f.program, filepath.Join(dir, "main"), "bench", "")
 	if err != nil {
 		return err
 	}
-	defer main.stop()
-	etcd, err := dial(main.etcd())
+	defer own.stop()
+	etcd, err := dial(own.etcd())
 	if err != nil {
 		return err
 	}
 	defer func() { _ = etcd.Close() }()
-	b := &bench{flags: f, ctx: ctx, dir: dir, main: main, etcd: etcd}
+	b := &bench{flags: f, ctx: ctx, dir: dir, main: own, etcd: etcd}
 	if err := b.prepare(); err != nil {
 		return err
 	}
@@ -98,11 +98,16 @@ func measure(ctx context.Context, f flags) error {
 			return err
 		}
 	}
-	fmt.Printf("%d CPUs shared by daemon, etcd and clients; %d rounds of %s in turns; puts of %d bytes.\n"+
-		"The table has medians over the rounds; of ratios, to the bare puts unless said otherwise, the least and the most too.\n\n",
-		runtime.NumCPU(), f.rounds, f.duration, len(b.value))
-	return print(os.Stdout, b.rows)
+	fmt.Printf(preamble, runtime.NumCPU(), f.rounds, f.duration, len(b.value))
+	return write(os.Stdout, b.rows)
 }
+
+const preamble = `%d CPUs shared by daemon, etcd and clients; %d rounds of %s each, in turns; puts of %d bytes.
+What is printed are medians over the rounds, and of the ratios (× that of the bare puts, unless the
+row says otherwise) the least and the most of all rounds. "Per commit" is how many requests shared a
+revision of etcd, "CPU each" what one cost the daemons and etcd together, without the clients.
+
+`
 
 // bench is one run.
 type bench struct {

@@ -56,8 +56,8 @@ func (a aim) verdict(r row) string {
 	return fmt.Sprintf("%s %s %g: %s", a.words, sign, a.bound, said)
 }
 
-// print writes the table.
-func print(w io.Writer, rows []row) error {
+// write writes the table.
+func write(w io.Writer, rows []row) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "clients\twhat\trequests/s\tper commit\tCPU each\tp50\tp99\trate ×\tp50 ×\tp99 ×\taim")
 	for _, r := range rows {

@@ -69,8 +69,8 @@ func (s *side) over(figure func(sample) float64) spread {
 	return spreadOf(figures)
 }
 
-// to is the ratio of a figure of two sides, each round by itself: what drifts
-// drifts for both.
+// to is the ratio of a figure of two sides, each round by itself: a drift of
+// the machine's is in both.
 func (s *side) to(base *side, figure func(sample) float64) spread {
 	ratios := make([]float64, 0, len(s.samples))
 	for i, one := range s.samples {

@@ -79,7 +79,7 @@ func (d *docker) start(line, network, name, address string) error {
 // refused starts a container that there is no address for.
 func (d *docker) refused(network, name, image string) error {
 	err := d.run(network, name, image, "")
-	var refusal *engine.Refusal
+	var refusal *engine.RefusalError
 	if !errors.As(err, &refusal) {
 		return errors.Newf("%s was to be refused an address, and was not (%v): report this", name, err)
 	}

@@ -24,6 +24,7 @@ import (
 type plugin struct{ http *http.Client }
 
 func (s *site) plugin(t *testing.T) plugin {
+	t.Helper()
 	socket := filepath.Join(s.PluginDir(), filepath.Base(pluginSocket))
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
@@ -72,6 +73,7 @@ type caller struct {
 
 // callOn makes the calls of one caller until ctx ends.
 func (c *crowd) callOn(ctx context.Context, t *testing.T, who *caller, random *rand.Rand) {
+	t.Helper()
 	const most = 16
 	for ctx.Err() == nil {
 		c.looking.RLock()

@@ -20,7 +20,7 @@ func TestTwoHosts(t *testing.T) {
 	sites := []*site{newSite(t, l, "a", store...), newSite(t, l, "b", store...)}
 	var hosts []*lab.Host
 	for _, s := range sites {
-		s.mustStart(t)
+		s.start(t)
 		hosts = append(hosts, s.Host)
 	}
 	lab.StartEngines(t, hosts...)

@@ -74,6 +74,7 @@ func (s *site) exhausted(t *testing.T) int {
 // readable reads the log with nothing but a client of etcd, as etcdctl get
 // --prefix does in an emergency.
 func (s *site) readable(t *testing.T) {
+	t.Helper()
 	client := etcdtest.Dial(t, embedded.Endpoint(s.dataDir()))
 	answer, err := client.Get(t.Context(), "/ipamlog/v1/log/", clientv3.WithPrefix())
 	if err != nil {

@@ -34,6 +34,7 @@ type crowd struct {
 
 // do runs a docker command. It may fail: the daemon is killed all the time.
 func (c *crowd) do(ctx context.Context, t *testing.T, args ...string) {
+	t.Helper()
 	if ctx.Err() != nil {
 		return
 	}
@@ -55,6 +56,7 @@ func (c *crowd) do(ctx context.Context, t *testing.T, args ...string) {
 
 // runner starts, stops and removes containers until ctx ends.
 func (c *crowd) runner(ctx context.Context, t *testing.T, name, network string) {
+	t.Helper()
 	for i := 0; ctx.Err() == nil; i++ {
 		container := fmt.Sprintf("%s-%d", name, i)
 		c.do(ctx, t, "run", "-d", "--name", container, "--network", network, lab.Image)
@@ -69,6 +71,7 @@ func (c *crowd) runner(ctx context.Context, t *testing.T, name, network string) 
 // mover takes one container in and out of a network until ctx ends: more asks
 // and releases in less time.
 func (c *crowd) mover(ctx context.Context, t *testing.T, container, network string) {
+	t.Helper()
 	for ctx.Err() == nil {
 		c.do(ctx, t, "network", "connect", network, container)
 		c.do(ctx, t, "network", "disconnect", network, container)
@@ -115,10 +118,8 @@ func TestKilled(t *testing.T) {
 	for range *killsFlag {
 		<-c.begun
 		<-time.After(time.Duration(random.Int64N(int64(400 * time.Millisecond)))) // the moment, not a wait for anything
-		if err := a.kill(); err != nil {
-			t.Fatal(err)
-		}
-		a.mustStart(t)
+		a.kill(t)
+		a.start(t)
 		c.looking.Lock()
 		held := sound(t, a)
 		check(t, callers, only(held, func(f fact) bool { return f.Pool == direct }))

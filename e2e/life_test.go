@@ -3,7 +3,9 @@
 package e2e
 
 import (
+	"bytes"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -63,7 +65,7 @@ func TestLife(t *testing.T) {
 	a := startSite(t, lab.New(t), "a")
 	s := &story{site: a}
 
-	s.step(t, "networks", func(t *testing.T) {
+	s.step(t, "networks", func() {
 		a.create(t, "auto")
 		a.create(t, "plain", "--subnet", "10.50.0.0/24")
 		a.create(t, "ranged", "--subnet", "10.51.0.0/24", "--ip-range", "10.51.0.128/25", "--gateway", "10.51.0.254",
@@ -73,7 +75,7 @@ func TestLife(t *testing.T) {
 		a.create(t, "lan", "--driver", "macvlan", "--opt", "parent=eth0",
 			"--subnet", "10.54.0.0/24", "--gateway", "10.54.0.1", "--subnet", "10.55.0.0/24", "--gateway", "10.55.0.1")
 	})
-	s.step(t, "networks that cannot be", func(t *testing.T) {
+	s.step(t, "networks that cannot be", func() {
 		create := []string{"network", "create", "--ipam-driver", driver}
 		a.refused(t, []string{"colour"}, append(create, "--ipam-opt", "colour=red", "--subnet", "10.60.0.0/24", "x")...)
 		a.refused(t, []string{"overlap", "10.50.0.0/24"}, append(create, "--subnet", "10.50.0.0/16", "x")...)
@@ -82,7 +84,7 @@ func TestLife(t *testing.T) {
 		a.refused(t, nil, append(create, "--subnet", "10.60.0.0/24", "--subnet", "10.61.0.0/24", "x")...)
 		a.refused(t, nil, append(create, "--subnet", "10.60.0.0/24", "--opt", "com.docker.network.bridge.name=eth0", "x")...)
 	})
-	s.step(t, "containers", func(t *testing.T) {
+	s.step(t, "containers", func() {
 		a.run(t, "c1", "plain")
 		a.run(t, "c2", "plain")
 		a.run(t, "c77", "plain", "--ip", "10.50.0.77")
@@ -93,11 +95,11 @@ func TestLife(t *testing.T) {
 		a.ping(t, "c1", c2)
 		a.ping(t, "c2", netip.MustParseAddr("10.50.0.77"))
 	})
-	s.step(t, "an address that is taken", func(t *testing.T) {
+	s.step(t, "an address that is taken", func() {
 		a.refused(t, []string{"10.50.0.77", "already in use"}, "run", "-d", "--name", "late", "--network", "plain", "--ip", "10.50.0.77", lab.Image)
 		a.MustDocker(t, "rm", "late")
 	})
-	s.step(t, "containers on every network", func(t *testing.T) {
+	s.step(t, "containers on every network", func() {
 		a.run(t, "auto1", "auto")
 		a.run(t, "web1", "web")
 		a.run(t, "lan1", "lan")
@@ -113,7 +115,7 @@ func TestLife(t *testing.T) {
 		}
 		a.ping(t, "ranged1", r2)
 	})
-	s.step(t, "both families", func(t *testing.T) {
+	s.step(t, "both families", func() {
 		a.run(t, "d1", "dual")
 		a.run(t, "d2", "dual", "--ip", "10.52.0.99", "--ip6", "fd00:52::99")
 		v4, v6 := a.addresses(t, "d2", "dual")
@@ -126,35 +128,35 @@ func TestLife(t *testing.T) {
 		a.ping(t, "d2", v4)
 		a.ping(t, "d2", v6)
 	})
-	s.step(t, "stop", func(t *testing.T) { a.MustDocker(t, "stop", "c1", "c77", "d1") })
-	s.step(t, "start", func(t *testing.T) {
+	s.step(t, "stop", func() { a.MustDocker(t, "stop", "c1", "c77", "d1") })
+	s.step(t, "start", func() {
 		a.MustDocker(t, "start", "c77", "c1", "d1")
 		c77, _ := a.addresses(t, "c77", "plain")
 		a.ping(t, "c1", c77)
 	})
-	s.step(t, "restart", func(t *testing.T) { a.MustDocker(t, "restart", "c2", "c77", "d2") })
-	s.step(t, "connect", func(t *testing.T) {
+	s.step(t, "restart", func() { a.MustDocker(t, "restart", "c2", "c77", "d2") })
+	s.step(t, "connect", func() {
 		a.MustDocker(t, "network", "connect", "web", "c1")
 		a.MustDocker(t, "network", "connect", "--ip", "10.52.0.12", "dual", "c1")
 		web1, _ := a.addresses(t, "web1", "web")
 		a.ping(t, "c1", web1)
 	})
-	s.step(t, "disconnect", func(t *testing.T) { a.MustDocker(t, "network", "disconnect", "web", "c1") })
-	s.step(t, "connect while stopped", func(t *testing.T) {
+	s.step(t, "disconnect", func() { a.MustDocker(t, "network", "disconnect", "web", "c1") })
+	s.step(t, "connect while stopped", func() {
 		a.MustDocker(t, "stop", "c2")
 		a.MustDocker(t, "network", "connect", "web", "c2")
 	})
-	s.step(t, "start on two networks", func(t *testing.T) { a.MustDocker(t, "start", "c2") })
-	s.step(t, "a container that ends by itself", func(t *testing.T) {
+	s.step(t, "start on two networks", func() { a.MustDocker(t, "start", "c2") })
+	s.step(t, "a container that ends by itself", func() {
 		a.MustDocker(t, "run", "--name", "short", "--network", "plain", lab.Image, "true")
 	})
-	s.step(t, "rm -f", func(t *testing.T) { a.MustDocker(t, "rm", "-f", "c1", "c2", "c77", "web1", "auto1", "short") })
-	s.step(t, "network rm", func(t *testing.T) { a.MustDocker(t, "network", "rm", "plain", "web", "auto") })
-	s.step(t, "the same network again", func(t *testing.T) {
+	s.step(t, "rm -f", func() { a.MustDocker(t, "rm", "-f", "c1", "c2", "c77", "web1", "auto1", "short") })
+	s.step(t, "network rm", func() { a.MustDocker(t, "network", "rm", "plain", "web", "auto") })
+	s.step(t, "the same network again", func() {
 		a.create(t, "plain", "--subnet", "10.50.0.0/24", "--gateway", "10.50.0.9")
 		a.run(t, "c1", "plain")
 	})
-	s.step(t, "the end", func(t *testing.T) {
+	s.step(t, "the end", func() {
 		a.MustDocker(t, "rm", "-f", "c1", "lan1", "lan2", "ranged1", "ranged2", "d1", "d2")
 		a.MustDocker(t, "network", "prune", "-f")
 	})
@@ -162,4 +164,7 @@ func TestLife(t *testing.T) {
 		t.Errorf("all is removed, and still in use are %+v", left)
 	}
 	s.told(t)
+	if log, err := os.ReadFile(a.logFile("dockerd")); err != nil || bytes.Contains(log, []byte("Unable to connect to plugin")) {
+		t.Errorf("the engine could not reach a daemon that was never down (%v)", err)
+	}
 }

@@ -72,7 +72,7 @@ func (s *site) mustRefuse(t *testing.T, cmd *exec.Cmd, words ...string) {
 func TestSecondDaemon(t *testing.T) {
 	t.Parallel()
 	a := newSite(t, lab.New(t), "a")
-	a.mustStart(t)
+	a.start(t)
 	elsewhere := filepath.Join(a.Dir(), "other")
 
 	t.Run("on the same data directory", func(t *testing.T) {
@@ -101,7 +101,7 @@ func TestOtherMachine(t *testing.T) {
 	first := newSite(t, lab.New(t), "a", store...)
 	second := newSite(t, lab.New(t), "a", store...)
 	second.becomeMachine(t, "b")
-	first.mustStart(t)
+	first.start(t)
 	for _, state := range []string{"lives", "is gone"} {
 		t.Run("while the first "+state, func(t *testing.T) {
 			second.mustRefuse(t, second.serve(), "host a", "another machine", "--host", "adopt --host")
@@ -110,20 +110,15 @@ func TestOtherMachine(t *testing.T) {
 			}
 		})
 	}
-	first.mustStart(t) // it may come back
+	first.start(t) // it may come back
 	first.stop(t)
 }
 
 // TestOtherStore puts another store where the first was.
 func TestOtherStore(t *testing.T) {
 	t.Parallel()
-	dir, err := os.MkdirTemp("", "e2e")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	address := filepath.Join(dir, "etcd")
-	behind := func(s *etcdtest.Server) {
+	address := filepath.Join(t.TempDir(), "etcd")
+	behind := func(t *testing.T, s *etcdtest.Server) {
 		t.Helper()
 		os.Remove(address) // is not there the first time
 		if err := os.Symlink(strings.TrimPrefix(s.Endpoint(), "unix://"), address); err != nil {
@@ -132,22 +127,22 @@ func TestOtherStore(t *testing.T) {
 	}
 	right, wrong := etcdtest.Start(t), etcdtest.Start(t)
 	a := newSite(t, lab.New(t), "a", "--cluster-store", "unix://"+address)
-	behind(right)
-	a.mustStart(t)
+	behind(t, right)
+	a.start(t)
 	a.stop(t)
 
 	refused := []string{"--cluster-store", "adopt --store"}
-	behind(wrong)
+	behind(t, wrong)
 	t.Run("an empty one", func(t *testing.T) { a.mustRefuse(t, a.serve(), refused...) })
 	t.Run("another's", func(t *testing.T) {
 		b := newSite(t, lab.New(t), "b", a.store...)
-		b.mustStart(t)
+		b.start(t)
 		a.mustRefuse(t, a.serve(), refused...)
 		b.stop(t)
 	})
 	t.Run("the right one", func(t *testing.T) {
-		behind(right)
-		a.mustStart(t)
+		behind(t, right)
+		a.start(t)
 		a.stop(t)
 	})
 }

@@ -23,17 +23,10 @@ func TestRestarts(t *testing.T) {
 		if left, err := os.ReadDir(a.PluginDir()); err != nil || len(left) > 0 {
 			t.Errorf("left behind are %v (%v)", left, err)
 		}
-		a.mustStart(t)
+		a.start(t)
 		agree(t, a)
 	})
-	for name, end := range map[string]func(*testing.T){
-		"stopped": a.stop,
-		"killed": func(t *testing.T) {
-			if err := a.kill(); err != nil {
-				t.Fatal(err)
-			}
-		},
-	} {
+	for name, end := range map[string]func(*testing.T){"stopped": a.stop, "killed": a.kill} {
 		t.Run("docker run waits for a daemon that was "+name, func(t *testing.T) {
 			end(t)
 			from := a.logSize(t, "dockerd")
@@ -45,7 +38,7 @@ func TestRestarts(t *testing.T) {
 				}
 			})
 			a.saidInLog(t, "dockerd", "Unable to connect to plugin", from)
-			a.mustStart(t)
+			a.start(t)
 			running.Wait()
 			agree(t, a)
 		})
@@ -61,7 +54,7 @@ func TestRestarts(t *testing.T) {
 			}
 		})
 		a.saidInLog(t, "dockerd", "Unable to connect to plugin", from)
-		a.mustStart(t)
+		a.start(t)
 		running.Wait()
 		agree(t, a)
 	})
@@ -89,7 +82,7 @@ func TestRestarts(t *testing.T) {
 				<-ended
 			}
 			a.stop(t)
-			a.mustStart(t)
+			a.start(t)
 		}
 		running.Wait()
 		t.Logf("%d of %d were refused", refused, runs)
@@ -117,13 +110,10 @@ func TestEngineKilled(t *testing.T) {
 		if err := a.StartEngine(options...); err != nil {
 			t.Fatal(err)
 		}
-		err := await("the container that always restarts", func() (bool, error) {
+		await(t, "the container that always restarts", func() (bool, error) {
 			c, err := a.Container("always")
 			return c.State.Running, err
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
 	}
 	t.Run("its containers end", func(t *testing.T) {
 		killEngine(t)
@@ -174,6 +164,7 @@ func TestEngineKilled(t *testing.T) {
 // usedSoundly is what is in use, checked by [sound].
 func usedSoundly(t *testing.T, a *site) []fact {
 	t.Helper()
+	t.Helper()
 	reportLost(t, sound(t, a))
 	used, _ := a.dockerSays(t)
 	return used
@@ -192,7 +183,7 @@ func TestReboot(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.becomeMachine(t, a.Name())
-	a.mustStart(t)
+	a.start(t)
 	lab.StartEngines(t, a.Host)
 	reportLost(t, sound(t, a))
 	for i := range 3 {

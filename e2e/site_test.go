@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -28,12 +27,11 @@ const patience = time.Minute
 // pluginSocket is where the daemon serves, seen from its host.
 const pluginSocket = "/run/docker/plugins/ipamlog.sock"
 
-// site is one host with a daemon on it.
+// site is one host with a daemon on it, which the test's goroutine alone starts
+// and ends.
 type site struct {
 	*lab.Host
-	store []string // the options that name the store; none for the embedded one
-
-	mu     sync.Mutex // held while the daemon changes between up and down
+	store  []string // the options that name the store; none for the embedded one
 	daemon *lab.Process
 }
 
@@ -65,7 +63,7 @@ func (s *site) becomeMachine(t *testing.T, id string) {
 func startSite(t *testing.T, l *lab.Lab, name string, store ...string) *site {
 	t.Helper()
 	s := newSite(t, l, name, store...)
-	s.mustStart(t)
+	s.start(t)
 	lab.StartEngines(t, s.Host)
 	return s
 }
@@ -90,25 +88,24 @@ func environment() []string {
 }
 
 // start starts the daemon and returns once it serves.
-func (s *site) start() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *site) start(t *testing.T) {
+	t.Helper()
 	said, err := os.Create(filepath.Join(s.Dir(), "said"))
 	if err != nil {
-		return errors.Wrap(err, "catch what the daemon says")
+		t.Fatal(err)
 	}
 	defer said.Close()
 	log, err := os.OpenFile(s.logFile("ipamlog"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
-		return errors.Wrap(err, "open the daemon's log")
+		t.Fatal(err)
 	}
 	defer log.Close()
 	cmd := s.serve()
 	cmd.Stdout, cmd.Stderr = said, log
 	if s.daemon, err = s.Start(cmd); err != nil {
-		return err
+		t.Fatal(err)
 	}
-	return await("the daemon to serve", func() (bool, error) {
+	await(t, "the daemon to serve", func() (bool, error) {
 		select {
 		case <-s.daemon.Done():
 			return false, errors.Newf("the daemon ended at once: %v", s.daemon.Wait())
@@ -119,25 +116,17 @@ func (s *site) start() error {
 	})
 }
 
-func (s *site) mustStart(t *testing.T) {
+// kill ends the daemon as kill -9 does.
+func (s *site) kill(t *testing.T) {
 	t.Helper()
-	if err := s.start(); err != nil {
+	if err := s.daemon.Kill(); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// kill ends the daemon as kill -9 does.
-func (s *site) kill() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.daemon.Kill()
 }
 
 // stop asks the daemon to end, and fails the test unless it does so properly.
 func (s *site) stop(t *testing.T) {
 	t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if err := s.daemon.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -204,20 +193,26 @@ func decode[T any](t *testing.T, text string) T {
 	return v
 }
 
-// await asks done again and again until it says true, fails or takes too long.
-func await(what string, done func() (bool, error)) error {
+// await asks done again and again until it says true, and fails the test when
+// that takes too long.
+func await(t *testing.T, what string, done func() (bool, error)) {
+	t.Helper()
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if ok, err := done(); ok || err != nil {
-			return errors.Wrapf(err, "wait for %s", what)
+		ok, err := done()
+		if err != nil {
+			t.Fatalf("wait for %s: %v", what, err)
+		}
+		if ok {
+			return
 		}
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			return errors.Newf("waited for %s for %v, in vain", what, patience)
+			t.Fatalf("waited for %s for %v, in vain", what, patience)
 		}
 	}
 }
@@ -225,13 +220,10 @@ func await(what string, done func() (bool, error)) error {
 // saidInLog waits until a log of the host holds a text beyond an offset.
 func (s *site) saidInLog(t *testing.T, name, text string, from int64) {
 	t.Helper()
-	err := await(fmt.Sprintf("%q in the log of %s", text, name), func() (bool, error) {
+	await(t, fmt.Sprintf("%q in the log of %s", text, name), func() (bool, error) {
 		log, err := os.ReadFile(s.logFile(name))
 		return int64(len(log)) > from && bytes.Contains(log[from:], []byte(text)), err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // logSize is how long a log of the host is by now.

@@ -25,14 +25,13 @@ type step struct {
 
 // step does something, makes sure that all tellers agree on what came of it,
 // and records it. The rest of the story makes no sense once a step failed.
-func (s *story) step(t *testing.T, name string, do func(t *testing.T)) {
+func (s *story) step(t *testing.T, name string, do func()) {
 	t.Helper()
+	t.Logf("%s: %s", time.Now().Format(time.TimeOnly), name)
 	done := step{name: name, begun: time.Now()}
-	ok := t.Run(name, func(t *testing.T) {
-		do(t)
-		done.used = agree(t, s.site)
-	})
-	if !ok {
+	do()
+	done.used = agree(t, s.site)
+	if t.Failed() {
 		t.FailNow()
 	}
 	done.ended = time.Now()

@@ -111,18 +111,24 @@ func (n *Node) RunStore(ctx context.Context) error {
 // ErrOtherStore, ErrOtherMachine, ErrHostAlive, ErrStoreFormat, ErrRejected. The
 // host is nil when ctx ended first.
 func (n *Node) Join(ctx context.Context, observer actor.Observer) (*actor.Host, error) {
+	// What a killed daemon left behind goes by itself.
+	patience := time.Now().Add(actor.LeaseTime + askPatience)
 	for {
 		m, err := n.tryJoin(ctx, observer)
+		leaseRuns := errors.Is(err, actor.ErrLeaseRuns) && time.Now().Before(patience)
 		switch {
 		case err == nil:
 			n.joined.Store(m)
 			return m.host, nil
 		case ctx.Err() != nil:
 			return nil, nil //nolint:nilerr // stopped while trying: that is no failure
+		case leaseRuns:
+			n.log.Warn().Err(err).Msg("waiting for the lease of an earlier daemon of this host to end")
 		case final(err):
 			return nil, err
+		default:
+			n.log.Warn().Err(err).Msg("the store does not answer, trying again: Docker's requests are refused meanwhile")
 		}
-		n.log.Warn().Err(err).Msg("the store does not answer, trying again: Docker's requests are refused meanwhile")
 		select {
 		case <-ctx.Done():
 			return nil, nil

@@ -4,9 +4,11 @@ package node_test
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -251,14 +253,57 @@ func TestNode_refused(t *testing.T) {
 	t.Run("a second daemon of the host", func(t *testing.T) {
 		// The first is this very process, which a daemon takes for itself: let
 		// it be another one that is alive.
+		sleeper := exec.Command("sleep", "60")
+		if err := sleeper.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _, _ = sleeper.Process.Kill(), sleeper.Wait() }()
 		other := cluster(t, "h2")
 		client, err := store.Dial(other.Global)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer func() { _ = client.Close() }()
-		pretend(t, client, "h2", etcdlog.Presence{Machine: machine(t), Boot: boot(t), PIDSpace: "elsewhere", PID: 1})
+		pretend(t, client, "h2", etcdlog.Presence{
+			Machine: machine(t), Boot: boot(t), PIDSpace: pidSpace(t), PID: sleeper.Process.Pid, Started: started(t, sleeper.Process.Pid),
+		})
 		if err := join(t, other); !errors.Is(err, etcdlog.ErrHostAlive) {
+			t.Error(err)
+		}
+	})
+	t.Run("a killed daemon in another container", func(t *testing.T) {
+		// Nothing tells that it is dead but its lease, which is waited for.
+		other := cluster(t, "h6")
+		client, err := store.Dial(other.Global)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = client.Close() }()
+		lease := pretend(t, client, "h6", etcdlog.Presence{Machine: machine(t), Boot: boot(t), PIDSpace: "elsewhere", PID: 1})
+		n, err := node.Start(t.Context(), other, "test", zerolog.Nop())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(n.Close)
+		joined := make(chan error, 1)
+		go func() {
+			host, err := n.Join(t.Context(), nobody{})
+			if err == nil {
+				ctx, cancel := context.WithCancel(t.Context())
+				cancel()
+				err = host.Run(ctx)
+			}
+			joined <- err
+		}()
+		select {
+		case err := <-joined:
+			t.Fatalf("it did not wait: %v", err)
+		case <-time.After(100 * time.Millisecond):
+		}
+		if _, err := client.Revoke(t.Context(), lease); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-joined; err != nil {
 			t.Error(err)
 		}
 	})
@@ -289,7 +334,7 @@ func TestNode_refused(t *testing.T) {
 }
 
 // pretend makes another process the daemon of a host.
-func pretend(t *testing.T, client *clientv3.Client, host string, p etcdlog.Presence) {
+func pretend(t *testing.T, client *clientv3.Client, host string, p etcdlog.Presence) clientv3.LeaseID {
 	t.Helper()
 	lease, err := client.Grant(t.Context(), 60)
 	if err != nil {
@@ -299,6 +344,26 @@ func pretend(t *testing.T, client *clientv3.Client, host string, p etcdlog.Prese
 	if _, err := log.Join(t.Context(), host, p, lease.ID, func(etcdlog.Presence) bool { return false }); err != nil {
 		t.Fatal(err)
 	}
+	return lease.ID
+}
+
+func pidSpace(t *testing.T) string {
+	t.Helper()
+	space, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return space
+}
+
+// started is when a process began, as proc(5) has it in field 22 of its stat.
+func started(t *testing.T, pid int) string {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(stat))[21]
 }
 
 func machine(t *testing.T) string {

@@ -150,9 +150,11 @@ func handle[Q, A any](s *Server, name string, call func(ipam.Ipam, *Q) (*A, erro
 		begun := time.Now()
 		request := s.driver.request(r.Context())
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-		// From here on the client waits, and must not be taken for gone when the
-		// time to send its request is over.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+		if err == nil {
+			// From here on the client waits, and must not be taken for gone when
+			// the time to send its request is over.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+		}
 		var tooLarge *http.MaxBytesError
 		status := http.StatusBadRequest
 		q := new(Q)

@@ -37,11 +37,11 @@ const (
 	optionMAC   = "com.docker.network.endpoint.macaddress"
 )
 
-// Refusal is what the driver said instead of an answer.
-type Refusal struct{ Sentence string }
+// RefusalError is what the driver said instead of an answer.
+type RefusalError struct{ Sentence string }
 
 // Error implements error.
-func (r *Refusal) Error() string { return r.Sentence }
+func (r *RefusalError) Error() string { return r.Sentence }
 
 // Conn is a connection to a plugin socket. Not safe for concurrent use: an
 // engine that asks for several things at once has several.
@@ -102,7 +102,7 @@ func (c *Conn) Release(pool, address string) error {
 type answer struct{ Error, Err string }
 
 // call sends one request and reads its answer into a, which may be nil. It
-// returns a [*Refusal] when the driver said no.
+// returns a [*RefusalError] when the driver said no.
 func (c *Conn) call(name string, q, a any) error {
 	body, err := json.Marshal(q)
 	if err != nil {
@@ -131,7 +131,7 @@ func (c *Conn) call(name string, q, a any) error {
 		if err := json.Unmarshal(said, &refusal); err != nil {
 			return errors.Wrapf(err, "read the refusal of %s (%s)", name, resp.Status)
 		}
-		return &Refusal{Sentence: refusal.Error + refusal.Err}
+		return &RefusalError{Sentence: refusal.Error + refusal.Err}
 	}
 	if a == nil {
 		return nil

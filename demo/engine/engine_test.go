@@ -123,7 +123,7 @@ func TestConnReadsRefusals(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			_, err := connect(t, &driver{status: tt.status, answer: tt.answer}).Gateway("p")
-			var refusal *engine.Refusal
+			var refusal *engine.RefusalError
 			said := ""
 			if errors.As(err, &refusal) {
 				said = refusal.Sentence

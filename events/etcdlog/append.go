@@ -351,14 +351,12 @@ var errSilent = errors.New("the store did not say what stood in the way")
 // that an earlier send of it did. The guards are read after it, and may have moved
 // on once more, even back to what was compared with.
 func (l *Log) refusal(ctx context.Context, t *transaction, resp *clientv3.TxnResponse) (events.Record, error) {
-	for _, r := range resp.Responses {
-		for _, kv := range r.GetResponseRange().GetKvs() {
-			record, err := l.decodeRecord(kv)
-			if err == nil && record.Void() {
-				err = ErrVoided
-			}
-			return record, err
+	if kvs := resp.Responses[0].GetResponseRange().GetKvs(); len(kvs) > 0 {
+		record, err := l.decodeRecord(kvs[0])
+		if err == nil && record.Void() {
+			err = ErrVoided
 		}
+		return record, err
 	}
 	reads := make([]clientv3.Op, 0, len(t.guards))
 	for _, key := range t.guards {

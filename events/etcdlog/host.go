@@ -100,10 +100,10 @@ func (w *Writer) Rejoin(ctx context.Context, p Presence, lease clientv3.LeaseID,
 			return err
 		}
 		if known.Present() && known.Value.Machine != p.Machine {
-			return errors.Wrapf(ErrOtherMachine, "host %s is machine %s in the log, this is machine %s", name, known.Value.Machine, p.Machine)
+			return errors.Mark(errors.Newf("the host name %s belongs to another machine: to %s in the log, and this is %s", name, known.Value.Machine, p.Machine), ErrOtherMachine)
 		}
 		if present.Present() && !dead(present.Value) {
-			return errors.Wrapf(ErrHostAlive, "process %d of host %s", present.Value.PID, name)
+			return alive(name, present.Value)
 		}
 
 		p.Incarnation = known.Value.Incarnation + 1
@@ -130,6 +130,11 @@ func (w *Writer) Rejoin(ctx context.Context, p Presence, lease clientv3.LeaseID,
 		w.host.Store(&who)
 		return nil
 	}
+}
+
+// alive is an [ErrHostAlive] that names the daemon.
+func alive(name string, p Presence) error {
+	return errors.Mark(errors.Newf("a daemon of host %s is running, as process %d of its machine or container", name, p.PID), ErrHostAlive)
 }
 
 // lookUp reads what the log knows of a host, and its daemon if one is present.
@@ -207,7 +212,7 @@ func (l *Log) Adopt(ctx context.Context, name, machine, by string) error {
 		return err
 	}
 	if present.Present() {
-		return errors.Wrapf(ErrHostAlive, "process %d of host %s", present.Value.PID, name)
+		return alive(name, present.Value)
 	}
 	who := host{name: name, incarnation: known.Value.Incarnation + 1, version: by}
 	t, err := l.prepareHost(who, known, events.HostAdopted{Host: name, Machine: machine, Incarnation: who.incarnation})

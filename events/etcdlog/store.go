@@ -76,6 +76,11 @@ func (l *Log) Found(ctx context.Context) (Store, error) {
 	return l.Store(ctx)
 }
 
+// other is an [ErrOtherStore] that says by what it is known.
+func other(format string, args ...any) error {
+	return errors.Mark(errors.Newf("another store is behind this address: "+format, args...), ErrOtherStore)
+}
+
 // Recall checks that the store is the one remembered, and no older copy of it.
 // It returns [ErrOtherStore], saying what differs.
 func (l *Log) Recall(ctx context.Context, m Memory) error {
@@ -84,19 +89,19 @@ func (l *Log) Recall(ctx context.Context, m Memory) error {
 		return errors.Wrap(err, "look for the last commit seen in the store")
 	}
 	if now := resp.Header.Revision; now < m.Revision {
-		return errors.Wrapf(ErrOtherStore, "it is at revision %d, but revision %d was seen in it", now, m.Revision)
+		return other("it is at revision %d, and this machine has seen revision %d in its own", now, m.Revision)
 	}
 	if m.Revision > 0 && (len(resp.Kvs) == 0 || resp.Kvs[0].CreateRevision != m.Revision) {
-		return errors.Wrapf(ErrOtherStore, "commit %s, seen in it at revision %d, is not there", m.Commit, m.Revision)
+		return other("commit %s, which this machine has seen at revision %d, is not in it", m.Commit, m.Revision)
 	}
 	s, err := l.Store(ctx)
 	switch {
 	case errors.Is(err, ErrNoStore):
-		return errors.Wrapf(ErrOtherStore, "it has no identity, but %s was seen in it", m.Store)
+		return other("it has no identity, and this machine knows store %s", m.Store)
 	case err != nil:
 		return err
 	case s.ID != m.Store:
-		return errors.Wrapf(ErrOtherStore, "it is store %s, not %s", s.ID, m.Store)
+		return other("it is store %s, and this machine knows store %s", s.ID, m.Store)
 	}
 	return nil
 }
