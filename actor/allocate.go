@@ -76,7 +76,7 @@ func (p *Pool) kindOf(t *allocateTask) events.Kind {
 		return events.Endpoint
 	}
 	now, _ := p.writer.Log().Clock.Stamp()
-	if now.Sub(t.ref.Grant.Timestamp()) < auxiliaryWindow && !p.hasEndpoint(t.ref.Grant) {
+	if now.Sub(t.ref.Grant.Time()) < auxiliaryWindow && !p.hasEndpoint(t.ref.Grant) {
 		return events.Auxiliary
 	}
 	return events.Endpoint

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/errors"
+	"github.com/oklog/ulid/v2"
 
 	"github.com/ipamlog/ipamlog/actor"
 	"github.com/ipamlog/ipamlog/events"
@@ -147,9 +148,11 @@ func TestAuxiliariesComeEarly(t *testing.T) {
 	ref := d.subnet("10.1.0.0/24")
 	old := ref
 	// The same grant, as if it had been opened two minutes ago.
-	if err := old.Grant.SetTime(ref.Grant.Time() - 120_000); err != nil {
+	stamp := ulid.ULID(ref.Grant)
+	if err := stamp.SetTime(stamp.Time() - 120_000); err != nil {
 		t.Fatal(err)
 	}
+	old.Grant = events.ID(stamp)
 	w := d.Writer()
 	guards := b.guards(ref)
 	proposal := proposalOf(b, ref, guards, events.GrantOpened{Grant: old.Grant, Host: "h1"})

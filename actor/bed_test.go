@@ -76,7 +76,7 @@ func (b *bed) startAt(endpoint, name string, change ...func(*actor.Options)) *da
 	if err != nil {
 		b.tb.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(b.tb.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- h.Run(ctx) }()
 	d := &daemon{Host: h, bed: b, seen: seen, stop: sync.OnceValue(func() error { cancel(); return <-ended })}
@@ -176,18 +176,6 @@ func (b *bed) records(ref actor.Ref) []events.Record {
 		b.tb.Fatal(err)
 	}
 	return records
-}
-
-// types lists the events of a pool's stream.
-func (b *bed) types(ref actor.Ref) []string {
-	b.tb.Helper()
-	var types []string
-	for _, r := range b.records(ref) {
-		for _, e := range r.Events {
-			types = append(types, e.Type())
-		}
-	}
-	return types
 }
 
 // count counts the events of a pool's stream that fit.

@@ -25,7 +25,10 @@ type ledger struct {
 	held map[netip.Addr]string
 }
 
-func newLedger(tb testing.TB) *ledger { return &ledger{tb: tb, held: map[netip.Addr]string{}} }
+func newLedger(tb testing.TB) *ledger {
+	tb.Helper()
+	return &ledger{tb: tb, held: map[netip.Addr]string{}}
+}
 
 func (l *ledger) take(a netip.Addr, who string) {
 	l.mu.Lock()
@@ -317,6 +320,40 @@ func TestTwoWantTheSame(t *testing.T) {
 		if words := errs[1-won].Error(); !strings.Contains(words, fmt.Sprintf("endpoint c%d-%d on host h%d", won, n, won+1)) {
 			t.Errorf("the refusal does not name the holder: %s", words)
 		}
+	}
+	b.agree(refs[0])
+}
+
+// Many networks of one host in one pool: a commit holds no more grants than the
+// store compares at once.
+func TestManyGrants(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	d := b.start("h1")
+	var refs []actor.Ref
+	for range 60 {
+		refs = append(refs, d.pool(actor.PoolRequest{Subnet: prefix("10.1.0.0/22")}))
+	}
+	l := newLedger(t)
+	var wg sync.WaitGroup
+	for n := range 300 {
+		wg.Go(func() {
+			a, err := d.RequestAddress(b.ctx(), refs[n%len(refs)], endpoint(n))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			l.take(a.Address, fmt.Sprint(n))
+		})
+	}
+	wg.Wait()
+	l.matches(b, refs[0])
+	for _, ref := range refs {
+		wg.Go(func() { d.closeGrant(ref) })
+	}
+	wg.Wait()
+	if b.guards(refs[0]).Pool.Present() {
+		t.Error("the pool is left")
 	}
 	b.agree(refs[0])
 }

@@ -76,7 +76,7 @@ func TestPickerOrder(t *testing.T) {
 			k := pickerOn(tt.subnet, tt.policy, tt.place)
 			within, now := rangeOf(tt.within), noon
 			var got string
-			for _, step := range strings.Fields(tt.do) {
+			for step := range strings.FieldsSeq(tt.do) {
 				switch {
 				case step == "+" || step == "+g":
 					var a netip.Addr

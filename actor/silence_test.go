@@ -439,3 +439,62 @@ func TestStoreRestarts(t *testing.T) {
 	b.same(ref, map[string][]string{first.Address.String(): {"endpoint"}})
 	b.agree(ref)
 }
+
+// A closing that was fenced out goes on once the host is in its place again.
+func TestFencedClosing(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	d := b.start("h1")
+	ref := d.subnet("10.1.0.0/24")
+	d.ask(ref, endpoint(1))
+	other := b.start("h1") // takes its predecessor, of this very process, for dead
+	_, err := d.ReleasePool(b.ctx(), ref)
+	wantErr(t, err, etcdlog.ErrFenced)
+	if _, err := d.RequestAddress(b.ctx(), ref, endpoint(2)); err != nil && !errors.Is(err, actor.ErrNoGrant) {
+		t.Errorf("got %v", err)
+	}
+	if len(b.guards(ref).Grants) != 1 {
+		t.Error("a daemon that was fenced out closed a grant")
+	}
+	_ = other.stop()
+	leases, err := b.etcd.Client().Leases(b.ctx())
+	if err != nil || len(leases.Leases) != 1 {
+		t.Fatal(leases, err)
+	}
+	if _, err := b.etcd.Client().Revoke(b.ctx(), leases.Leases[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the grant's end", func() bool { return len(b.guards(ref).Grants) == 0 })
+	b.same(ref, nil)
+	b.agree(ref)
+}
+
+// An event of a newer version stops the pool, and no other. What cannot be
+// understood is not decided on.
+func TestNewerEvent(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	d := b.start("h1")
+	ref, other := d.subnet("10.1.0.0/24"), d.subnet("10.2.0.0/24")
+	key := etcdlog.DefaultPrefix + "log/" + ref.Pool.String() + "/" + b.log.Clock.NewID().String()
+	value := `{"v":1,"time":"2026-01-01T00:00:00Z","host":"h9","incarnation":1,"writer":"9.9.9","events":[{"type":"address.teleported"}]}`
+	if _, err := b.etcd.Client().Put(b.ctx(), key, value); err != nil {
+		t.Fatal(err)
+	}
+	var refused error
+	eventually(t, "a refusal", func() bool {
+		_, refused = d.RequestAddress(b.ctx(), ref, actor.AddressRequest{})
+		return refused != nil
+	})
+	if !errors.Is(refused, actor.ErrBroken) || !strings.Contains(refused.Error(), "9.9.9") {
+		t.Errorf("got %v", refused)
+	}
+	d.ask(other, endpoint(1))
+	begun := time.Now()
+	if err := d.stop(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(begun); took > 4*time.Second {
+		t.Errorf("it took %s to stop", took)
+	}
+}

@@ -218,3 +218,13 @@ func TestDecodeGuardRefuses(t *testing.T) {
 		}
 	}
 }
+
+// The library's own reading would make an ID of any 26 characters.
+func TestIDsAreReadStrictly(t *testing.T) {
+	for _, text := range []string{"", "01J", "!!!!!!!!!!!!!!!!!!!!!!!!!!", strings.Repeat("z", 26)} {
+		var id events.ID
+		if err := id.UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q was read as %s", text, id)
+		}
+	}
+}

@@ -8,13 +8,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
-	"github.com/oklog/ulid/v2"
 )
-
-// ID names a commit, a pool, a grant, an allocation or a store. It is a ULID:
-// unique everywhere, and near the order of time but not in it. The zero ID
-// means none.
-type ID = ulid.ULID
 
 // Stream is where a commit belongs: a pool's ID as text, or [Catalogue].
 type Stream string

@@ -56,7 +56,7 @@ func newBed(tb testing.TB, before ...func(*bed)) *bed {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	running, end := context.WithCancel(context.Background())
+	running, end := context.WithCancel(context.WithoutCancel(tb.Context()))
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -79,7 +79,7 @@ func newBed(tb testing.TB, before ...func(*bed)) *bed {
 // serve serves until the test ends, and returns a client.
 func serve(tb testing.TB, s *plugin.Server) (string, *http.Client) {
 	tb.Helper()
-	dir, err := os.MkdirTemp("", "plugin")
+	dir, err := os.MkdirTemp("", "plugin") //nolint:usetesting // the path of t.TempDir may be too long for a socket
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func serve(tb testing.TB, s *plugin.Server) (string, *http.Client) {
 	}}
 	tb.Cleanup(func() {
 		transport.CloseIdleConnections()
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), patience)
 		defer cancel()
 		if err := s.Shutdown(ctx); err != nil {
 			tb.Error(err)
@@ -128,7 +128,7 @@ func send(tb testing.TB, client *http.Client, method, call, body string) (int, s
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	answer, err := io.ReadAll(resp.Body)
 	if err != nil {
 		tb.Fatal(err)

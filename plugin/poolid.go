@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/errors"
-	"github.com/oklog/ulid/v2"
 
 	"github.com/ipamlog/ipamlog/actor"
 	"github.com/ipamlog/ipamlog/events"
@@ -59,10 +58,10 @@ func parsePoolID(s string) (actor.Ref, error) {
 		return bad("no address space")
 	}
 	var err error
-	if ref.Pool, err = ulid.ParseStrict(parts[1]); err != nil || ref.Pool.IsZero() {
+	if ref.Pool, err = events.ParseID(parts[1]); err != nil || ref.Pool.IsZero() {
 		return bad("no pool")
 	}
-	if ref.Grant, err = ulid.ParseStrict(parts[2]); err != nil || ref.Grant.IsZero() {
+	if ref.Grant, err = events.ParseID(parts[2]); err != nil || ref.Grant.IsZero() {
 		return bad("no grant")
 	}
 	q, err := url.ParseQuery(query)

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oklog/ulid/v2"
-
 	"github.com/ipamlog/ipamlog/events"
 )
 
@@ -161,7 +159,7 @@ func (t *Timeline) meet(s events.Stream) *PoolLife {
 	if pool != nil || s == events.Catalogue {
 		return pool
 	}
-	id, err := ulid.ParseStrict(string(s))
+	id, err := events.ParseID(string(s))
 	if err != nil {
 		return nil // a stream of a newer version
 	}

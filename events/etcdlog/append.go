@@ -121,7 +121,7 @@ func (l *Log) prepare(p Proposal, commit events.Commit, fence host) (*transactio
 	t.then = append(t.then, clientv3.OpPut(t.logKey, string(value)))
 	t.orElse = append(t.orElse, clientv3.OpGet(t.logKey))
 	if p.Stream != events.Catalogue {
-		if t.pool, err = parseID(string(p.Stream)); err != nil {
+		if t.pool, err = events.ParseID(string(p.Stream)); err != nil {
 			return nil, err
 		}
 	}
@@ -448,7 +448,7 @@ func (l *Log) readGuard(g *events.Guards, pool events.ID, key string, kv *mvccpb
 		}
 	case strings.HasPrefix(key, l.keys.grantsIn(pool)):
 		var id events.ID
-		if id, err = parseID(lastPart(kv.Key, l.keys.grantsIn(pool))); err == nil {
+		if id, err = events.ParseID(lastPart(kv.Key, l.keys.grantsIn(pool))); err == nil {
 			g.Grants[id], err = decodeGuard[events.Grant](kv)
 		}
 	case strings.HasPrefix(key, l.keys.host("")):

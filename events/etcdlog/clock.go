@@ -122,7 +122,7 @@ func (c *Clock) NewID() events.ID {
 		c.lastMS++
 		id = ulid.MustNew(c.lastMS, c.entropy)
 	}
-	return id
+	return events.ID(id)
 }
 
 // Running returns the running time; zero when no commit was seen.

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/errors"
-	"github.com/oklog/ulid/v2"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/ipamlog/ipamlog/events"
@@ -43,13 +42,8 @@ func (k keys) parseCommit(key string) (events.Stream, events.ID, error) {
 	if !ok || !strings.HasPrefix(key, k.logs()) {
 		return "", events.ID{}, errors.Newf("%q is no key of a commit", key)
 	}
-	parsed, err := parseID(id)
+	parsed, err := events.ParseID(id)
 	return events.Stream(stream), parsed, err
-}
-
-func parseID(s string) (events.ID, error) {
-	id, err := ulid.ParseStrict(s)
-	return id, errors.Wrapf(err, "read the id %q", s)
 }
 
 // lastPart is what follows the prefix that a key was listed by.

@@ -41,7 +41,7 @@ func (l *Log) Pools(ctx context.Context, space events.Space) ([]PoolEntry, int64
 	}
 	pools := make([]PoolEntry, 0, len(resp.Kvs))
 	for _, kv := range resp.Kvs {
-		id, err := parseID(lastPart(kv.Key, prefix))
+		id, err := events.ParseID(lastPart(kv.Key, prefix))
 		if err != nil {
 			return nil, 0, err
 		}
@@ -275,7 +275,7 @@ func (w *window) next(ctx context.Context) ([]events.Record, error) {
 	l := w.log
 	for {
 		// Past every timestamp a ULID can carry there is nothing.
-		upper := min(w.from.Time()+uint64(max(w.width.Milliseconds(), 1)), ulid.MaxTime())
+		upper := min(ulid.ULID(w.from).Time()+uint64(max(w.width.Milliseconds(), 1)), ulid.MaxTime())
 		to := lowestID(upper)
 		from, end := l.keys.commit(w.stream, w.from), l.keys.commit(w.stream, to)
 		if upper == ulid.MaxTime() {
@@ -327,7 +327,7 @@ func (w *window) next(ctx context.Context) ([]events.Record, error) {
 
 // lowestID is the first ID of a millisecond.
 func lowestID(ms uint64) events.ID {
-	var id events.ID
-	_ = id.SetTime(min(ms, ulid.MaxTime()))
-	return id
+	var id ulid.ULID
+	_ = id.SetTime(min(ms, ulid.MaxTime())) // fails only beyond MaxTime
+	return events.ID(id)
 }
