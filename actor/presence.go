@@ -118,7 +118,7 @@ func (p *presence) run(ctx context.Context) error {
 	for {
 		p.keep(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // that is how it stops
 		}
 		p.until.Store(0)
 		p.log.Warn().Msg("the lease of this daemon was lost: nothing is answered until it has joined anew")
