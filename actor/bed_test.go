@@ -17,9 +17,9 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/ipamlog/ipamlog/actor"
+	"github.com/ipamlog/ipamlog/embedded/etcdtest"
 	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
-	"github.com/ipamlog/ipamlog/events/etcdlog/etcdtest"
 )
 
 var equate = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty()}

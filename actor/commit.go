@@ -154,7 +154,7 @@ func (p *Pool) dispatch(steps []*step) {
 
 // outcome takes in how a commit went.
 func (p *Pool) outcome(proposal etcdlog.Proposal, steps []*step, record events.Record, err error) {
-	var conflict *etcdlog.Conflict
+	var conflict *etcdlog.ConflictError
 	switch {
 	case err == nil:
 		p.committed(proposal, steps, record)
@@ -240,7 +240,7 @@ func (p *Pool) settleAllocated(s *step, e events.AddressAllocated, revision int6
 
 // lostRace decides again for what somebody else's commit stood in the way of.
 // The rest of the commit goes again as it was.
-func (p *Pool) lostRace(proposal etcdlog.Proposal, steps []*step, c *etcdlog.Conflict) {
+func (p *Pool) lostRace(proposal etcdlog.Proposal, steps []*step, c *etcdlog.ConflictError) {
 	p.observer.Conflicted()
 	p.batchLimit = max(1, p.batchLimit/2)
 	if p.state.Revision() < c.Revision {

@@ -63,8 +63,8 @@ type presence struct {
 	log    zerolog.Logger
 	lease  clientv3.LeaseID
 	unseen bool // the daemon in our place ran where its process cannot be looked at
-	// until is when the lease ends as far as this side can tell, in Unix
-	// nanoseconds: after it no request is answered.
+	// until is when the lease ends as far as this side can tell, in nanoseconds of
+	// etcdlog.SinceBoot, which nobody can set back: after it no ask is answered.
 	until atomic.Int64
 }
 
@@ -95,8 +95,8 @@ func join(ctx context.Context, client *clientv3.Client, log *etcdlog.Log, id Ide
 }
 
 // grant takes a new lease, and returns when it was asked for: it runs from then.
-func (p *presence) grant(ctx context.Context) (time.Time, error) {
-	begun := time.Now()
+func (p *presence) grant(ctx context.Context) (time.Duration, error) {
+	begun := etcdlog.SinceBoot()
 	lease, err := p.client.Grant(ctx, leaseSeconds)
 	if err != nil {
 		return begun, errors.Mark(errors.Wrap(err, "ask the store for a lease"), etcdlog.ErrUnknown)
@@ -105,12 +105,12 @@ func (p *presence) grant(ctx context.Context) (time.Time, error) {
 	return begun, nil
 }
 
-func (p *presence) extend(since time.Time) {
-	p.until.Store(since.Add(leaseSeconds * time.Second).UnixNano())
+func (p *presence) extend(since time.Duration) {
+	p.until.Store(int64(since + LeaseTime))
 }
 
 // alive says whether the lease certainly stands.
-func (p *presence) alive() bool { return time.Now().UnixNano() < p.until.Load() }
+func (p *presence) alive() bool { return int64(etcdlog.SinceBoot()) < p.until.Load() }
 
 // run keeps the lease until ctx ends. A lease that was lost is replaced by
 // joining anew; it returns an error only when the host is another's by then.
@@ -138,7 +138,7 @@ func (p *presence) keep(ctx context.Context) {
 	for range answers {
 		// The store counted from when it was asked, a moment before its answer:
 		// this side ends a little early to be safe.
-		p.extend(time.Now().Add(-time.Second))
+		p.extend(etcdlog.SinceBoot() - time.Second)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/ipamlog/ipamlog/embedded"
-	"github.com/ipamlog/ipamlog/events/etcdlog/etcdtest"
+	"github.com/ipamlog/ipamlog/embedded/etcdtest"
 	"github.com/ipamlog/ipamlog/lab"
 )
 

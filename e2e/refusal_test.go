@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/ipamlog/ipamlog/embedded"
-	"github.com/ipamlog/ipamlog/events/etcdlog/etcdtest"
+	"github.com/ipamlog/ipamlog/embedded/etcdtest"
 	"github.com/ipamlog/ipamlog/lab"
 )
 

@@ -10,9 +10,9 @@ import (
 	"github.com/cockroachdb/errors"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ipamlog/ipamlog/embedded/etcdtest"
 	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
-	"github.com/ipamlog/ipamlog/events/etcdlog/etcdtest"
 )
 
 // behindProxy is a pool whose writer speaks through a proxy, while the bed
@@ -166,7 +166,7 @@ func TestConflictAfterAnAmbiguousSend(t *testing.T) {
 		p.letIn()
 	}()
 	record, err := through.w.Append(within(t, 20*time.Second), proposal)
-	var conflict *etcdlog.Conflict
+	var conflict *etcdlog.ConflictError
 	if !errors.As(err, &conflict) || conflict.Now.Held[address(5)].Value.Index(rival.Allocation) != 0 {
 		t.Fatalf("%+v %v", record, err)
 	}

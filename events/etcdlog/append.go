@@ -4,14 +4,9 @@ package etcdlog
 
 import (
 	"context"
-	"maps"
-	"net/netip"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/cockroachdb/errors"
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
@@ -28,7 +23,7 @@ const maxOperations = 128
 
 var (
 	// ErrConflict is returned when a guard was not as the writer saw it; the
-	// error is a [*Conflict] then. Nothing was written.
+	// error is a [*ConflictError] then. Nothing was written.
 	ErrConflict = errors.New("the state changed under the decision")
 	// ErrUnknown is returned when no answer came in time: the commit may be in
 	// the log, or may come into it later, until [Log.Close] has settled it.
@@ -57,8 +52,8 @@ type Proposal struct {
 	CatalogueAt int64
 }
 
-// Conflict tells what stood in the way of a proposal.
-type Conflict struct {
+// ConflictError tells what stood in the way of a proposal.
+type ConflictError struct {
 	// Now holds the compared guards as they are at Revision; the absent ones
 	// are not in it.
 	Now      events.Guards
@@ -66,229 +61,36 @@ type Conflict struct {
 }
 
 // Error implements error.
-func (c *Conflict) Error() string { return ErrConflict.Error() }
+func (c *ConflictError) Error() string { return ErrConflict.Error() }
 
-// Is makes a Conflict an [ErrConflict].
-func (c *Conflict) Is(target error) bool { return target == ErrConflict }
+// Is makes a ConflictError an [ErrConflict].
+func (c *ConflictError) Is(target error) bool { return target == ErrConflict }
 
-// transaction is a proposal made ready: conditions, writes, and the guards that
-// are looked at when they stood in the way.
-type transaction struct {
-	logKey string
-	commit events.Commit
-	value  []byte    // of the commit, as written
-	pool   events.ID // zero in the catalogue
-	ifs    []clientv3.Cmp
-	then   []clientv3.Op
-	orElse []clientv3.Op
-	guards []string
-}
-
-// compare demands that a guard still is as it was seen. It is not read where it
-// is not: all that a transaction may do is written to etcd's disk, and a refused
-// one is rare (see Log.refusal).
-func (t *transaction) compare(key string, revision int64) {
-	t.ifs = append(t.ifs, clientv3.Compare(clientv3.ModRevision(key), "=", revision))
-	t.guards = append(t.guards, key)
-}
-
-// emptyBut demands that there is no key below prefix but the given ones.
-func (t *transaction) emptyBut(prefix string, but []string) {
-	from := prefix
-	for _, key := range append(slices.Sorted(slices.Values(but)), endOf(prefix)) {
-		t.ifs = append(t.ifs, clientv3.Compare(clientv3.CreateRevision(from).WithRange(key), "=", 0))
-		from = key + "\x00"
-	}
-}
-
-// prepare turns a proposal into a transaction. The guards' new values are what
-// [events.Guards.Apply] makes of the events, so none can be written without its
-// event, and no event without its guards.
-func (l *Log) prepare(p Proposal, commit events.Commit, fence host) (*transaction, error) {
-	if len(p.Events) > MaxEvents {
-		return nil, errors.AssertionFailedf("%d events in one commit", len(p.Events))
-	}
-	value, err := events.Encode(commit)
+// Append commits a proposal, and returns its record. While no answer comes, it
+// sends the same transaction again until ctx ends. It returns [ErrConflict] (a
+// [*ConflictError]), [ErrFenced], [ErrVoided], [ErrRejected] or [ErrUnknown]; after
+// any but the last nothing of the proposal is, or will be, in the log.
+func (w *Writer) Append(ctx context.Context, p Proposal) (events.Record, error) {
+	who := *w.host.Load()
+	t, err := w.log.prepare(p, w.log.sign(p, who), who)
 	if err != nil {
-		return nil, err
+		return events.Record{}, err
 	}
-	n := len(p.Events) + 8 // roughly: an operation an event, and what they lean on
-	t := &transaction{
-		logKey: l.keys.commit(p.Stream, p.ID), commit: commit, value: value,
-		ifs: make([]clientv3.Cmp, 0, n), then: make([]clientv3.Op, 0, n), guards: make([]string, 0, n),
-	}
-	t.ifs = append(t.ifs, clientv3.Compare(clientv3.CreateRevision(t.logKey), "=", 0))
-	t.then = append(t.then, clientv3.OpPut(t.logKey, string(value)))
-	t.orElse = append(t.orElse, clientv3.OpGet(t.logKey))
-	if p.Stream != events.Catalogue {
-		if t.pool, err = events.ParseID(string(p.Stream)); err != nil {
-			return nil, err
-		}
-	}
-
-	// The revision is not known yet; any that is not zero stands for it.
-	after := cloneGuards(p.Seen)
-	if err := after.Apply(events.Record{Commit: commit, Revision: 1}); err != nil {
-		return nil, errors.Wrap(err, "apply a proposal to what it rests on")
-	}
-	touched := touchedBy(p.Events, p.Seen)
-	if err := touched.founded(after); err != nil {
-		return nil, err
-	}
-	if touched.pool {
-		space := after.Pool.Value.Space
-		if !after.Pool.Present() {
-			space = p.Seen.Pool.Value.Space
-		}
-		if err := put(t, l.keys.pool(space, t.pool), p.Seen.Pool.Revision, after.Pool); err != nil {
-			return nil, err
-		}
-		if !p.Seen.Pool.Present() {
-			t.ifs = append(t.ifs, clientv3.Compare(clientv3.ModRevision(l.keys.poolsIn(space)), "<", p.CatalogueAt+1).WithPrefix())
-		}
-	}
-	if touched.retires {
-		var ends []string // what this very commit ends is not in the way
-		for addr := range touched.addresses {
-			if !after.Held[addr].Present() {
-				ends = append(ends, l.keys.held(t.pool, addr))
-			}
-		}
-		t.emptyBut(l.keys.heldIn(t.pool), ends)
-		ends = nil
-		for id := range touched.grants {
-			if !after.Grants[id].Present() {
-				ends = append(ends, l.keys.grant(t.pool, id))
-			}
-		}
-		t.emptyBut(l.keys.grantsIn(t.pool), ends)
-	}
-	for id := range touched.grants {
-		if err := put(t, l.keys.grant(t.pool, id), p.Seen.Grants[id].Revision, after.Grants[id]); err != nil {
-			return nil, err
-		}
-	}
-	maps.Copy(touched.emptied, touched.joined)
-	for id := range touched.emptied {
-		if !touched.grants[id] {
-			t.compare(l.keys.grant(t.pool, id), p.Seen.Grants[id].Revision)
-		}
-	}
-	holdings := l.keys.heldIn(t.pool)
-	for addr := range touched.addresses {
-		if err := put(t, holdings+addr.String(), p.Seen.Held[addr].Revision, after.Held[addr]); err != nil {
-			return nil, err
-		}
-	}
-	for name := range touched.hosts {
-		if err := put(t, l.keys.host(name), p.Seen.Hosts[name].Revision, after.Hosts[name]); err != nil {
-			return nil, err
-		}
-	}
-	if touched.leansOnPool && !touched.pool {
-		t.compare(l.keys.pool(p.Seen.Pool.Value.Space, t.pool), p.Seen.Pool.Revision)
-	}
-	if touched.fenced && fence.name != "" {
-		t.compare(l.keys.host(fence.name), fence.revision)
-	}
-	if n := max(len(t.ifs), len(t.then)); n > maxOperations {
-		return nil, errors.AssertionFailedf("%d operations in one commit", n)
-	}
-	return t, nil
-}
-
-func put[T events.Pool | events.Grant | events.HostGuard | events.Held](t *transaction, key string, seen int64, after events.Guarded[T]) error {
-	t.compare(key, seen)
-	if !after.Present() {
-		t.then = append(t.then, clientv3.OpDelete(key))
-		return nil
-	}
-	value, err := events.EncodeGuard(after.Value)
+	w.log.echoes.expect(t.logKey, t.value, t.commit)
+	record, err := w.log.run(ctx, t)
 	if err != nil {
-		return err
+		w.log.echoes.forget(t.logKey)
 	}
-	t.then = append(t.then, clientv3.OpPut(key, string(value)))
-	return nil
-}
-
-// touches is what a commit's events change or lean on.
-type touches struct {
-	pool, retires bool
-	leansOnPool   bool               // a grant opens, or a holding without a grant begins: the pool must stand
-	fenced        bool               // only this host, in this incarnation, may do it
-	grants        map[events.ID]bool // opened, closing, closed
-	joined        map[events.ID]bool // allocated through: the grant must be open
-	emptied       map[events.ID]bool // released because it is closing: it must be closing still
-	addresses     map[netip.Addr]bool
-	hosts         map[string]bool
-}
-
-func touchedBy(list []events.Event, seen events.Guards) touches {
-	t := touches{
-		grants: map[events.ID]bool{}, joined: map[events.ID]bool{}, emptied: map[events.ID]bool{},
-		addresses: map[netip.Addr]bool{}, hosts: map[string]bool{},
-	}
-	for _, e := range list {
-		switch e := e.(type) {
-		case events.PoolCreated:
-			t.pool = true
-		case events.PoolRetired:
-			t.pool, t.retires = true, true
-		case events.PoolExhausted, events.Unknown:
-		case events.GrantOpened:
-			t.grants[e.Grant], t.leansOnPool = true, true
-		case events.GrantReopened:
-			t.grants[e.Grant], t.leansOnPool, t.fenced = true, true, true
-		case events.GrantClosing:
-			t.grants[e.Grant], t.fenced = true, true
-		case events.GrantClosed:
-			t.grants[e.Grant], t.fenced = true, true
-		case events.AddressAllocated:
-			t.addresses[e.Address] = true
-			if e.Grant.IsZero() {
-				t.leansOnPool = true
-			} else {
-				t.joined[e.Grant] = true
-			}
-		case events.AddressReleased:
-			t.addresses[e.Address] = true
-			if held := seen.Held[e.Address].Value; e.Reason == events.GrantEnded {
-				t.fenced = true
-				// It leans on its grant if that was looked at.
-				if i := held.Index(e.Allocation); i >= 0 && seen.Grants[held[i].Grant].Present() {
-					t.emptied[held[i].Grant] = true
-				}
-			}
-		case events.HostJoined:
-			t.hosts[e.Host] = true
-		case events.HostAdopted:
-			t.hosts[e.Host] = true
+	var conflict *ConflictError
+	if errors.As(err, &conflict) {
+		if now, compared := conflict.Now.Hosts[who.name]; compared && now.Revision != who.revision {
+			return events.Record{}, errors.Wrapf(ErrFenced, "host %s is at incarnation %d, this is %d", who.name, now.Value.Incarnation, who.incarnation)
 		}
 	}
-	return t
-}
-
-// founded says whether what the events lean on was there when it was looked at:
-// comparing with an absent guard would demand that it stays absent.
-func (t touches) founded(after events.Guards) error {
-	for id := range t.joined {
-		if after.Grants[id].Value.State != events.StateOpen {
-			return errors.Wrapf(events.ErrContradiction, "grant %s is not open", id)
-		}
+	if err == nil {
+		w.wrote(record)
 	}
-	if t.leansOnPool && !after.Pool.Present() {
-		return errors.Wrap(events.ErrContradiction, "the pool does not exist")
-	}
-	return nil
-}
-
-func cloneGuards(g events.Guards) events.Guards {
-	c := events.NewGuards()
-	c.Pool = g.Pool
-	maps.Copy(c.Grants, g.Grants)
-	maps.Copy(c.Held, g.Held)
-	maps.Copy(c.Hosts, g.Hosts)
-	return c
+	return record, err
 }
 
 // run sends a transaction until it has an answer or ctx ends. It returns what
@@ -366,7 +168,7 @@ func (l *Log) refusal(ctx context.Context, t *transaction, resp *clientv3.TxnRes
 	if err != nil {
 		return events.Record{}, errors.Mark(errors.Wrap(err, "look at what stood in the way"), errSilent)
 	}
-	conflict := &Conflict{Now: events.NewGuards(), Revision: now.Header.Revision}
+	conflict := &ConflictError{Now: events.NewGuards(), Revision: now.Header.Revision}
 	for _, r := range now.Responses {
 		for _, kv := range r.GetResponseRange().GetKvs() {
 			if err := l.readGuard(&conflict.Now, t.pool, string(kv.Key), kv); err != nil {
@@ -387,81 +189,8 @@ func definite(err error) bool {
 	switch server.Code() {
 	case codes.InvalidArgument, codes.NotFound, codes.PermissionDenied, codes.Unauthenticated, codes.Unimplemented:
 		return true
-	case codes.ResourceExhausted:
-		// Not so ErrNoSpace: etcd may have applied what it answers that to.
-		return errors.Is(err, rpctypes.ErrTooManyRequests)
 	}
+	// Not so codes.ResourceExhausted: too many requests is worth another try, and
+	// what is answered with "no space" etcd may have applied.
 	return false
-}
-
-// Close settles what became of a commit whose answer never came: if nothing is
-// under its ID, a void commit is put there, and nothing else ever will be. It
-// returns what stands there now, void or not, or [ErrUnknown] when ctx ended
-// first.
-func (w *Writer) Close(ctx context.Context, stream events.Stream, id events.ID) (events.Record, error) {
-	return w.log.closeKey(ctx, w.log.keys.commit(stream, id))
-}
-
-// closeKey implements [Writer.Close]; the void commit is signed by nobody in
-// particular, since it changes nothing.
-func (l *Log) closeKey(ctx context.Context, key string) (events.Record, error) {
-	now, suspect := l.Clock.Stamp()
-	value, err := events.Encode(events.Commit{Time: now, ClockSuspect: suspect, Host: "-"})
-	if err != nil {
-		return events.Record{}, err
-	}
-	t := &transaction{
-		logKey: key,
-		ifs:    []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(key), "=", 0)},
-		then:   []clientv3.Op{clientv3.OpPut(key, string(value)), clientv3.OpGet(key)},
-		orElse: []clientv3.Op{clientv3.OpGet(key)},
-	}
-	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
-		resp, err := l.try(ctx, t)
-		if err == nil {
-			for _, r := range resp.Responses {
-				for _, kv := range r.GetResponseRange().GetKvs() {
-					return l.decodeRecord(kv)
-				}
-			}
-			return events.Record{}, errors.AssertionFailedf("no commit under %s after it was closed", key)
-		}
-		if definite(err) {
-			return events.Record{}, errors.Mark(errors.Wrap(err, "close a commit"), ErrRejected)
-		}
-		select {
-		case <-ctx.Done():
-			return events.Record{}, errors.Mark(errors.Wrap(err, "close a commit"), ErrUnknown)
-		case <-time.After(pause):
-		}
-	}
-}
-
-// readGuard files a guard's key and value under what the key names.
-func (l *Log) readGuard(g *events.Guards, pool events.ID, key string, kv *mvccpb.KeyValue) error {
-	var err error
-	switch {
-	case strings.HasPrefix(key, l.keys.heldIn(pool)):
-		var addr netip.Addr
-		if addr, err = netip.ParseAddr(lastPart(kv.Key, l.keys.heldIn(pool))); err == nil {
-			g.Held[addr], err = decodeGuard[events.Held](kv)
-		}
-	case strings.HasPrefix(key, l.keys.grantsIn(pool)):
-		var id events.ID
-		if id, err = events.ParseID(lastPart(kv.Key, l.keys.grantsIn(pool))); err == nil {
-			g.Grants[id], err = decodeGuard[events.Grant](kv)
-		}
-	case strings.HasPrefix(key, l.keys.host("")):
-		g.Hosts[lastPart(kv.Key, l.keys.host(""))], err = decodeGuard[events.HostGuard](kv)
-	default:
-		for _, space := range events.Spaces() {
-			if strings.HasPrefix(key, l.keys.poolsIn(space)) {
-				g.Pool, err = decodeGuard[events.Pool](kv)
-				g.Pool.Value.Space = space
-				return errors.Wrapf(err, "read the guard %s", key)
-			}
-		}
-		err = errors.New("no guard lives there")
-	}
-	return errors.Wrapf(err, "read the guard %s", key)
 }

@@ -13,9 +13,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/ipamlog/ipamlog/embedded/etcdtest"
 	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
-	"github.com/ipamlog/ipamlog/events/etcdlog/etcdtest"
 )
 
 // TestAppendWritesWhatTheEventsSay leads a pool through its life, and after each
@@ -270,7 +270,7 @@ func TestAppendConflicts(t *testing.T) {
 			tc.meantime(rival)
 			log, guards := b.raw("log/"), b.raw("")
 			_, err := b.w.Append(within(t, 20*time.Second), p)
-			var conflict *etcdlog.Conflict
+			var conflict *etcdlog.ConflictError
 			if !errors.Is(err, etcdlog.ErrConflict) || !errors.As(err, &conflict) {
 				t.Fatalf("%v", err)
 			}

@@ -50,7 +50,7 @@ type Clock struct {
 func NewClock() *Clock {
 	return &Clock{
 		wall:         time.Now,
-		monotonic:    sinceBoot,
+		monotonic:    SinceBoot,
 		synchronised: kernelSynchronised,
 		entropy:      ulid.Monotonic(rand.Reader, 0),
 	}
@@ -132,7 +132,8 @@ func (c *Clock) Running() time.Time {
 	return c.running
 }
 
-func sinceBoot() time.Duration {
+// SinceBoot is a clock that only goes forward, also while the machine sleeps.
+func SinceBoot() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
 		return 0 // Linux has had it since 2.6.39

@@ -15,7 +15,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
 
-	"github.com/ipamlog/ipamlog/events/etcdlog/etcdtest"
+	"github.com/ipamlog/ipamlog/embedded/etcdtest"
 )
 
 // startCluster starts three members, which talk to each other over loopback and

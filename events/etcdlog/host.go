@@ -176,33 +176,6 @@ func (l *Log) sign(p Proposal, who host) events.Commit {
 	}
 }
 
-// Append commits a proposal, and returns its record. While no answer comes, it
-// sends the same transaction again until ctx ends. It returns [ErrConflict] (a
-// [*Conflict]), [ErrFenced], [ErrVoided], [ErrRejected] or [ErrUnknown]; after
-// any but the last nothing of the proposal is, or will be, in the log.
-func (w *Writer) Append(ctx context.Context, p Proposal) (events.Record, error) {
-	who := *w.host.Load()
-	t, err := w.log.prepare(p, w.log.sign(p, who), who)
-	if err != nil {
-		return events.Record{}, err
-	}
-	w.log.echoes.expect(t.logKey, t.value, t.commit)
-	record, err := w.log.run(ctx, t)
-	if err != nil {
-		w.log.echoes.forget(t.logKey)
-	}
-	var conflict *Conflict
-	if errors.As(err, &conflict) {
-		if now, compared := conflict.Now.Hosts[who.name]; compared && now.Revision != who.revision {
-			return events.Record{}, errors.Wrapf(ErrFenced, "host %s is at incarnation %d, this is %d", who.name, now.Value.Incarnation, who.incarnation)
-		}
-	}
-	if err == nil {
-		w.wrote(record)
-	}
-	return record, err
-}
-
 // Adopt accepts another machine under a host's name, by an operator's word. by is
 // the version of the program that writes it. It returns [ErrHostAlive] while a
 // daemon of the host is present.

@@ -9,9 +9,9 @@ import (
 	"github.com/cockroachdb/errors"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ipamlog/ipamlog/embedded/etcdtest"
 	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
-	"github.com/ipamlog/ipamlog/events/etcdlog/etcdtest"
 )
 
 func TestJoinLetsOneDaemonIn(t *testing.T) {

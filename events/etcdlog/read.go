@@ -6,10 +6,12 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/errors"
 	"github.com/oklog/ulid/v2"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -330,4 +332,33 @@ func lowestID(ms uint64) events.ID {
 	var id ulid.ULID
 	_ = id.SetTime(min(ms, ulid.MaxTime())) // fails only beyond MaxTime
 	return events.ID(id)
+}
+
+// readGuard files a guard's key and value under what the key names.
+func (l *Log) readGuard(g *events.Guards, pool events.ID, key string, kv *mvccpb.KeyValue) error {
+	var err error
+	switch {
+	case strings.HasPrefix(key, l.keys.heldIn(pool)):
+		var addr netip.Addr
+		if addr, err = netip.ParseAddr(lastPart(kv.Key, l.keys.heldIn(pool))); err == nil {
+			g.Held[addr], err = decodeGuard[events.Held](kv)
+		}
+	case strings.HasPrefix(key, l.keys.grantsIn(pool)):
+		var id events.ID
+		if id, err = events.ParseID(lastPart(kv.Key, l.keys.grantsIn(pool))); err == nil {
+			g.Grants[id], err = decodeGuard[events.Grant](kv)
+		}
+	case strings.HasPrefix(key, l.keys.host("")):
+		g.Hosts[lastPart(kv.Key, l.keys.host(""))], err = decodeGuard[events.HostGuard](kv)
+	default:
+		for _, space := range events.Spaces() {
+			if strings.HasPrefix(key, l.keys.poolsIn(space)) {
+				g.Pool, err = decodeGuard[events.Pool](kv)
+				g.Pool.Value.Space = space
+				return errors.Wrapf(err, "read the guard %s", key)
+			}
+		}
+		err = errors.New("no guard lives there")
+	}
+	return errors.Wrapf(err, "read the guard %s", key)
 }

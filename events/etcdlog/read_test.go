@@ -14,9 +14,9 @@ import (
 	"github.com/oklog/ulid/v2"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/ipamlog/ipamlog/embedded/etcdtest"
 	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
-	"github.com/ipamlog/ipamlog/events/etcdlog/etcdtest"
 )
 
 // place is where a commit was put, and when.
