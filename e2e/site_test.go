@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -16,7 +17,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
-	"github.com/google/uuid"
 
 	"github.com/ipamlog/ipamlog/lab"
 )
@@ -49,7 +49,7 @@ func (s *site) becomeMachine(t *testing.T, id string) {
 	t.Helper()
 	for file, text := range map[string]string{
 		"/etc/machine-id":                 fmt.Sprintf("%032x", id),
-		"/proc/sys/kernel/random/boot_id": uuid.NewString(),
+		"/proc/sys/kernel/random/boot_id": rand.Text(),
 	} {
 		own := filepath.Join(s.Dir(), filepath.Base(file))
 		if err := os.WriteFile(own, []byte(text+"\n"), 0o600); err != nil {

@@ -120,8 +120,7 @@ func fieldsOf(t reflect.Type) []string {
 		return cached.([]string)
 	}
 	var names []string
-	for i := range t.NumField() {
-		field := t.Field(i)
+	for field := range t.Fields() {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		if field.Anonymous && name == "" {
 			names = append(names, fieldsOf(field.Type)...)

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/errors"
+
 	"github.com/ipamlog/ipamlog/lab"
 )
 
@@ -149,7 +151,9 @@ func TestPluginDir(t *testing.T) {
 	go func() { served <- plugin.Serve(ln) }()
 	t.Cleanup(func() {
 		plugin.Close()
-		<-served
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	})
 	lab.StartEngines(t, h)
 	if out, err := h.Docker("network", "create", "--ipam-driver", "probe", "n"); err == nil {

@@ -41,7 +41,7 @@ type Host struct {
 type initProcess struct {
 	ns   namespaces
 	life io.Closer // the pipe init reads: closing it, or dying with it open, ends the host
-	end  <-chan error
+	end  <-chan struct{}
 }
 
 // initScript is what init does. Waiting in the foreground makes it collect the
@@ -49,7 +49,7 @@ type initProcess struct {
 const initScript = `
 set -e
 mount --make-rprivate /
-mount -t proc proc /proc
+mount -t proc none /proc
 mount --bind "$1/run" /run
 mount --bind "$1/etc" /etc/docker
 echo "$2" >/proc/sys/kernel/hostname
@@ -145,11 +145,14 @@ func startInit(cmd *exec.Cmd) (*initProcess, error) {
 	_, notReady := bufio.NewReader(stdout).ReadString('\n')
 	ns, err := openNamespaces(fmt.Sprint(cmd.Process.Pid), kinds)
 
-	end := make(chan error, 1)
-	go func() { end <- cmd.Wait() }()
+	end := make(chan struct{})
+	go func() {
+		defer close(end)
+		_ = cmd.Wait() // killed or not: it was to end
+	}()
 	in := &initProcess{ns: ns, life: stdin, end: end}
 	if notReady != nil || err != nil {
-		in.powerOff()
+		err = errors.CombineErrors(err, in.powerOff())
 		return nil, errors.CombineErrors(errors.Newf("its first process ended: %s", stderr.String()), err)
 	}
 	return in, nil
@@ -186,7 +189,7 @@ func (in *initProcess) powerOff() error {
 	var err error
 	_ = in.life.Close() // fails only if init has ended by itself
 	select {
-	case <-in.end: // killed or not: it was to end
+	case <-in.end:
 	case <-time.After(30 * time.Second):
 		err = errors.CombineErrors(err, errors.New("the host's processes did not end within 30 s"))
 	}

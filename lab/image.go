@@ -81,7 +81,7 @@ func busyboxLayer() ([]byte, error) {
 		a.add(tar.Header{Typeflag: tar.TypeDir, Name: d + "/", Mode: 0o755}, nil)
 	}
 	a.file("bin/busybox", 0o755, program)
-	for _, command := range strings.Fields(string(list)) {
+	for command := range strings.FieldsSeq(string(list)) {
 		if command != "busybox" {
 			a.add(tar.Header{Typeflag: tar.TypeSymlink, Name: path.Join("bin", command), Linkname: "busybox"}, nil)
 		}

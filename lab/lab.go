@@ -39,7 +39,7 @@ func New(t testing.TB) *Lab {
 		t.Fatal(err)
 	}
 	l := &Lab{t: t}
-	l.ctx, l.cancel = context.WithCancel(context.Background())
+	l.ctx, l.cancel = context.WithCancel(context.Background()) //nolint:usetesting // it outlives the test, until its cleanup
 	t.Cleanup(l.close)
 
 	var err error

@@ -67,7 +67,9 @@ func TestLabsAreApart(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			io.WriteString(s, "hello")
+			if _, err := io.WriteString(s, "hello"); err != nil {
+				t.Error(err)
+			}
 			s.Close()
 			if said, err := io.ReadAll(c); err != nil || string(said) != "hello" {
 				t.Errorf("read %q, %v through %v", said, err, ln.Addr())

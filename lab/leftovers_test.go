@@ -146,7 +146,7 @@ func TestNothingSurvivesKill(t *testing.T) {
 		}
 	}
 	cmd.Process.Kill()
-	cmd.Wait()
+	_ = cmd.Wait() // it was killed
 	if tr.lab == "" {
 		t.Fatalf("the victim never had a host:\n%s", said.String())
 	}

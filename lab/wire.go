@@ -73,7 +73,7 @@ func (w *wire) plug(host, pid int) error {
 func (w *wire) unplug(host int) error {
 	err := w.ip("link del " + portName(host))
 	if w.ip("link show "+portName(host)) != nil {
-		return nil // it is gone, whoever removed it
+		return nil //nolint:nilerr // it is gone, whoever removed it
 	}
 	return errors.Wrap(err, "unplug the host")
 }

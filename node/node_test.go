@@ -40,7 +40,7 @@ func (nobody) Conflicted()                  {}
 // socket's path.
 func settings(t *testing.T, host string) config.Config {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "node") //nolint:usetesting // a test's name makes a socket's path too long
+	dir, err := os.MkdirTemp("", "node")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func start(t *testing.T, cfg config.Config) *daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // it outlives the test, until its cleanup
 	ended := make(chan error, 1)
 	go func() { ended <- host.Run(ctx) }()
 	stopped := false

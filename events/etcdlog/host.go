@@ -100,7 +100,7 @@ func (w *Writer) Rejoin(ctx context.Context, p Presence, lease clientv3.LeaseID,
 			return err
 		}
 		if known.Present() && known.Value.Machine != p.Machine {
-			return errors.Mark(errors.Newf("the host name %s belongs to another machine: to %s in the log, and this is %s", name, known.Value.Machine, p.Machine), ErrOtherMachine)
+			return errors.Mark(errors.Newf("the name of host %s belongs to another machine: to %s in the log, and this is %s", name, known.Value.Machine, p.Machine), ErrOtherMachine)
 		}
 		if present.Present() && !dead(present.Value) {
 			return alive(name, present.Value)

@@ -187,7 +187,8 @@ func frame(r io.Reader) (whole []byte, kind, flags byte, stream uint32, err erro
 		return nil, 0, 0, 0, err
 	}
 	length := int(head[0])<<16 | int(head[1])<<8 | int(head[2])
-	whole = append(head, make([]byte, length)...)
+	whole = make([]byte, len(head)+length)
+	copy(whole, head)
 	_, err = io.ReadFull(r, whole[9:])
 	return whole, head[3], head[4], binary.BigEndian.Uint32(head[5:9]), err
 }

@@ -30,7 +30,7 @@ type Store struct {
 // Start runs an etcd. It ends with the test.
 func Start(t testing.TB) *Store {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "ipl") //nolint:usetesting // the path of t.TempDir may be too long for a socket
+	dir, err := os.MkdirTemp("", "ipl")
 	if err != nil {
 		t.Fatal(err)
 	}
