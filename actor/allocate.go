@@ -44,6 +44,10 @@ func (p *Pool) allocate(t *allocateTask) {
 			return
 		}
 		if addr, known := p.asks[key]; known {
+			if s := p.overlay.byAddr[addr]; s != nil {
+				p.park(s, t)
+				return
+			}
 			if a, held := p.held(addr).Value.Of(t.ref.Grant); held && askKeyOf(a) == key {
 				p.confirm(t, addr, a)
 				return
@@ -75,7 +79,9 @@ func (p *Pool) kindOf(t *allocateTask) events.Kind {
 	case t.ask.Asking == AskEndpoint || t.ref.Space == events.Global || !t.ask.Address.IsValid():
 		return events.Endpoint
 	}
-	now, _ := p.writer.Log().Clock.Stamp()
+	// By the clock that the grant was named by, which a wrong wall clock does not
+	// move.
+	now := p.writer.Log().Clock.NewID().Time()
 	if now.Sub(t.ref.Grant.Time()) < auxiliaryWindow && !p.hasEndpoint(t.ref.Grant) {
 		return events.Auxiliary
 	}
@@ -202,15 +208,17 @@ func (p *Pool) answerOf(addr netip.Addr, kind events.Kind, allocation events.ID,
 }
 
 // exhausted is reached when nothing is free as far as is known. Before it is
-// said, the projection must be as new as the store, and no release of ours on
-// its way.
+// said, the projection must be as new as the store, and nothing of ours on its
+// way that may free an address: a release, or an allocation that nobody waits for
+// any more.
 func (p *Pool) exhausted(t *allocateTask, within netip.Prefix) {
 	if !t.synced {
 		p.sync(t)
 		return
 	}
 	for _, s := range p.overlay.byAddr {
-		if _, releasing := s.event.(events.AddressReleased); releasing {
+		_, releasing := s.event.(events.AddressReleased)
+		if releasing || s.task != nil && s.task.base().gone() {
 			p.park(s, t)
 			return
 		}

@@ -76,7 +76,7 @@ type GrantAnswer struct {
 // RequestPool opens a grant in the pool that the request names, by name or
 // subnet, or in a new one. It decides on the catalogue as the store has it, and
 // again when that changed meanwhile. It returns [ErrOverlap], [ErrContradicts],
-// [ErrNoSubnet] or [ErrStoreSilent].
+// [ErrNoSubnet], [ErrOnHost] or [ErrStoreSilent].
 func (h *Host) RequestPool(ctx context.Context, r PoolRequest) (GrantAnswer, error) {
 	ctx, cancel := h.within(ctx)
 	defer cancel()
@@ -120,7 +120,7 @@ var errRoutes = errors.New("the host's routes cannot be read")
 
 // storeSilentIf marks the store's own errors as its silence; ours stay.
 func storeSilentIf(err error) error {
-	if errors.IsAny(err, ErrOverlap, ErrContradicts, ErrNoSubnet, ErrOutOfRange, ErrNoGrant, ErrStopping, errRoutes, etcdlog.ErrRejected, events.ErrMalformed) {
+	if errors.IsAny(err, ErrOverlap, ErrContradicts, ErrNoSubnet, ErrOnHost, ErrOutOfRange, ErrNoGrant, ErrStopping, errRoutes, etcdlog.ErrRejected, events.ErrMalformed) {
 		return err
 	}
 	return errors.Mark(err, ErrStoreSilent)
@@ -225,6 +225,9 @@ func (h *Host) planJoin(ctx context.Context, r PoolRequest, pool etcdlog.PoolEnt
 	if err := checkRange(r.Range, pool.Value.Subnet); err != nil {
 		return grantPlan{}, err
 	}
+	if err := h.checkUnnamed(r, pool.Value.Subnet); err != nil {
+		return grantPlan{}, err
+	}
 	plan := grantPlan{
 		ref:  Ref{Space: r.Space, Pool: pool.ID, Grant: h.log.Clock.NewID(), Host: h.hostIn(r.Space), Name: r.Name, Subnet: pool.Value.Subnet, Range: r.Range},
 		seen: events.NewGuards(),
@@ -244,6 +247,23 @@ func (h *Host) planJoin(ctx context.Context, r PoolRequest, pool etcdlog.PoolEnt
 	plan.seen.Pool = pool.Guarded
 	plan.events = []events.Event{events.GrantOpened{Grant: plan.ref.Grant, Host: plan.ref.Host, Range: r.Range}}
 	return plan, nil
+}
+
+// checkUnnamed refuses to join an IPv4 pool that overlaps what this host reaches
+// already, when Docker was told no subnet: it would keep our answer, ask for
+// another, and so on for ever (moby, daemon/libnetwork/ipams/remote).
+func (h *Host) checkUnnamed(r PoolRequest, subnet netip.Prefix) error {
+	if r.Space != events.Local || r.Subnet.IsValid() || subnet.Addr().Is6() {
+		return nil
+	}
+	used, err := h.routes()
+	if err != nil {
+		return errors.Mark(err, errRoutes)
+	}
+	if i := slices.IndexFunc(used, subnet.Overlaps); i >= 0 {
+		return errors.Wrapf(ErrOnHost, "pool %s is %s, and this host reaches %s", r.Name, subnet, used[i])
+	}
+	return nil
 }
 
 // checkRange makes sure that addresses can be picked from a range of a subnet.
@@ -330,8 +350,13 @@ func (h *Host) commitGrant(ctx context.Context, plan grantPlan) (revision int64,
 	case errors.Is(err, etcdlog.ErrConflict):
 		h.observer.Conflicted()
 		return 0, true, nil
+	case errors.Is(err, etcdlog.ErrOtherStore):
+		h.doom(err)
+		return 0, false, err
 	case errors.Is(err, etcdlog.ErrUnknown):
-		h.background.Go(func() { h.settleGrant(proposal, plan.ref) })
+		if !h.inBackground(func() { h.settleGrant(proposal, plan.ref) }) {
+			h.logger.Error().Stringer("grant", plan.ref.Grant).Msg("what became of a grant is not known: the daemon is stopping")
+		}
 		return 0, false, errors.Mark(err, ErrStoreSilent)
 	default:
 		return 0, false, err
@@ -346,6 +371,6 @@ func (h *Host) settleGrant(p etcdlog.Proposal, ref Ref) {
 	case err != nil:
 		h.logger.Error().Err(err).Stringer("grant", ref.Grant).Msg("what became of a grant is not known: reconciliation will have to find out")
 	case !record.Void():
-		h.UndoPool(ref)
+		h.takeBack(ref)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/errors"
 
 	"github.com/ipamlog/ipamlog/events"
+	"github.com/ipamlog/ipamlog/events/etcdlog"
 )
 
 // closing is a grant's end under way, in two phases. First the grant is set to
@@ -21,7 +22,13 @@ type closing struct {
 	tasks   []*closeTask
 	at      int64 // the revision of grant.closing; 0 until it is committed
 	resting bool  // it was refused, and is tried again after closingPause
+	// left are addresses still to be released: in portions, so that the pool has
+	// time for others.
+	left []netip.Addr
 }
+
+// portion is how many addresses of a closing grant are released at once.
+const portion = etcdlog.MaxEvents
 
 // closingPause is the wait before a closing that was refused is tried again:
 // Docker will not ask for it a second time.
@@ -112,7 +119,7 @@ func (p *Pool) advance() {
 		case p.state.Revision() < max(c.at, guard.Revision):
 			p.nudgeTo(max(c.at, guard.Revision))
 		default:
-			p.releaseThrough(grant)
+			p.releaseThrough(grant, c)
 		}
 	}
 	p.retireIfEmpty()
@@ -136,31 +143,47 @@ func (p *Pool) nudgeTo(revision int64) {
 	}
 }
 
-// releaseThrough queues the release of all that is held through a grant, or the
-// grant's end when nothing is.
-func (p *Pool) releaseThrough(grant events.ID) {
-	var held []netip.Addr
-	for addr := range p.state.HeldAll() {
-		if _, ours := p.held(addr).Value.Of(grant); ours {
-			held = append(held, addr)
+// releaseThrough queues the release of a portion of what is held through a grant,
+// or the grant's end when nothing is.
+func (p *Pool) releaseThrough(grant events.ID, c *closing) {
+	if len(c.left) == 0 {
+		for addr := range p.state.HeldAll() {
+			if _, ours := p.held(addr).Value.Of(grant); ours {
+				c.left = append(c.left, addr)
+			}
 		}
+		slices.SortFunc(c.left, netip.Addr.Compare)
 	}
-	slices.SortFunc(held, netip.Addr.Compare)
-	for _, addr := range held {
-		a, _ := p.held(addr).Value.Of(grant)
-		p.queue(&step{
-			event: events.AddressReleased{Allocation: a.ID, Address: addr, Reason: events.GrantEnded},
-			addr:  addr, grant: grant,
-		})
-	}
-	if len(held) > 0 {
+	if len(c.left) == 0 {
+		end := &step{event: events.GrantClosed{Grant: grant}, grant: grant, alone: true}
+		if p.lastOne(grant) {
+			end.follow = events.PoolRetired{Space: p.space}
+		}
+		p.queue(end)
 		return
 	}
-	end := &step{event: events.GrantClosed{Grant: grant}, grant: grant, alone: true}
-	if p.lastOne(grant) {
-		end.follow = events.PoolRetired{Space: p.space}
+	queued, pending := 0, false
+	for len(c.left) > 0 && queued < portion {
+		addr := c.left[0]
+		c.left = c.left[1:]
+		a, ours := p.held(addr).Value.Of(grant)
+		switch {
+		case !ours:
+		case p.overlay.byAddr[addr] != nil:
+			// Another grant's step about a shared address: its outcome comes back
+			// here, and then this one is found again.
+			pending = true
+		default:
+			queued++
+			p.queue(&step{
+				event: events.AddressReleased{Allocation: a.ID, Address: addr, Reason: events.GrantEnded},
+				addr:  addr, grant: grant,
+			})
+		}
 	}
-	p.queue(end)
+	if queued == 0 && !pending {
+		p.releaseThrough(grant, c) // somebody else released those: look again
+	}
 }
 
 // lastOne says whether nothing is left in the pool but a grant.

@@ -121,7 +121,7 @@ func (p *Pool) redecide(s *step) {
 // dispatch sends one commit on its way.
 func (p *Pool) dispatch(steps []*step) {
 	proposal := etcdlog.Proposal{ID: p.writer.Log().Clock.NewID(), Stream: events.PoolStream(p.id), Seen: events.NewGuards()}
-	proposal.Seen.Pool = p.state.Pool()
+	proposal.Seen.Pool, proposal.SeenAt = p.state.Pool(), p.state.Revision()
 	for _, s := range steps {
 		proposal.Events = append(proposal.Events, s.event)
 		if s.follow != nil {
@@ -166,6 +166,9 @@ func (p *Pool) outcome(proposal etcdlog.Proposal, steps []*step, record events.R
 		}
 	case errors.Is(err, etcdlog.ErrUnknown):
 		p.silent(proposal, steps, err)
+	case errors.Is(err, etcdlog.ErrOtherStore):
+		p.fail(err)
+		p.doom(err)
 	case errors.Is(err, etcdlog.ErrFenced):
 		p.log.Error().Err(err).Msg("the end of a grant was refused")
 		for _, s := range steps {

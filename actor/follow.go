@@ -96,6 +96,7 @@ func (p *Pool) begin(state *projection.Pool, tail []events.Record) {
 	}
 	p.picker = newPicker(state, p.place())
 	clear(p.asks)
+	p.dry = false
 	for addr, guard := range state.HeldAll() {
 		for _, a := range guard.Value {
 			p.index(addr, a)

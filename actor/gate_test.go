@@ -14,12 +14,13 @@ import (
 // gate stands between one daemon and the store. Shut one way, nothing passes
 // that way and nobody is told: what was sent arrives once it is open again.
 type gate struct {
-	backend, socket string
-	ln              net.Listener
-	wg              sync.WaitGroup
+	socket string
+	ln     net.Listener
+	wg     sync.WaitGroup
 
 	mu                sync.Mutex
 	moved             *sync.Cond
+	backend           string
 	requests, answers bool // held back
 	ended             bool
 	conns             []net.Conn
@@ -64,13 +65,26 @@ func (g *gate) shut(requests, answers bool) {
 
 func (g *gate) open() { g.shut(false, false) }
 
+// turn leads to another store from now on, and cuts what leads to the old one.
+func (g *gate) turn(endpoint string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.backend = strings.TrimPrefix(endpoint, "unix://")
+	for _, c := range g.conns {
+		_ = c.Close()
+	}
+}
+
 func (g *gate) accept() {
 	for {
 		client, err := g.ln.Accept()
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("unix", g.backend)
+		g.mu.Lock()
+		backend := g.backend
+		g.mu.Unlock()
+		server, err := net.Dial("unix", backend)
 		if err != nil {
 			_ = client.Close()
 			continue

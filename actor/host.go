@@ -5,6 +5,7 @@ package actor
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,11 +44,14 @@ type Host struct {
 	observer Observer
 	logger   zerolog.Logger
 
-	background sync.WaitGroup  // what goes on behind an answered request
+	background sync.WaitGroup  // what goes on behind an answered request; see inBackground
 	life       context.Context //nolint:containedctx // the span of the host, for its goroutines
 	end        context.CancelFunc
 
+	doomed chan error // why the host cannot go on; capacity 1
+
 	mu       sync.Mutex
+	closed   bool // nothing new goes on in the background
 	pools    map[events.ID]*Pool
 	stopping bool
 	moved    map[events.ID]events.ID // grants that were opened again in another pool than their PoolID says
@@ -64,7 +68,7 @@ func Join(ctx context.Context, o Options) (*Host, error) {
 	}
 	h := &Host{
 		log: o.Log, writer: p.writer, presence: p, blocks: o.Blocks, routes: o.Routes, observer: o.Observer, logger: o.Logger,
-		pools: map[events.ID]*Pool{}, moved: map[events.ID]events.ID{},
+		pools: map[events.ID]*Pool{}, moved: map[events.ID]events.ID{}, doomed: make(chan error, 1),
 	}
 	h.life, h.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := h.startPools(ctx); err != nil {
@@ -97,9 +101,19 @@ func (h *Host) startPools(ctx context.Context) error {
 
 // Run keeps the host alive until ctx ends; then it lets every pool answer what
 // it has accepted, and returns. It returns an error when the host's name is
-// another's.
+// another's, or another store is behind the address.
 func (h *Host) Run(ctx context.Context) error {
-	err := h.presence.run(ctx)
+	present, leave := context.WithCancel(ctx)
+	defer leave()
+	ended := make(chan error, 1)
+	go func() { ended <- h.presence.run(present) }()
+	var err error
+	select {
+	case err = <-ended:
+	case err = <-h.doomed:
+		leave()
+		err = errors.CombineErrors(err, <-ended)
+	}
 	h.shutdown()
 	h.presence.revoke(context.WithoutCancel(ctx))
 	return err
@@ -117,10 +131,42 @@ func (h *Host) Drain() {
 	h.actors.Wait()
 }
 
+// shutdown first lets end what goes on in the background, which needs the pools.
 func (h *Host) shutdown() {
+	h.mu.Lock()
+	h.closed = true
+	h.mu.Unlock()
+	settled := make(chan struct{})
+	go func() {
+		h.background.Wait()
+		close(settled)
+	}()
+	select {
+	case <-settled:
+	case <-time.After(drainPatience):
+	}
 	h.Drain()
 	h.end()
-	h.background.Wait()
+	<-settled
+}
+
+// inBackground runs what nobody waits for, and what the host waits for at its
+// end. False once it is ending.
+func (h *Host) inBackground(f func()) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.closed {
+		h.background.Go(f)
+	}
+	return !h.closed
+}
+
+// doom ends the host's run.
+func (h *Host) doom(err error) {
+	select {
+	case h.doomed <- err:
+	default: // it is ending already
+	}
 }
 
 // Alive says whether requests are answered: the presence stands.
@@ -137,6 +183,29 @@ func (h *Host) present() error {
 
 // Writer returns the log in this host's hands.
 func (h *Host) Writer() *etcdlog.Writer { return h.writer }
+
+// CatchUp returns the store's revision now, after it has given the pools a moment
+// to reach it: what their figures then lack is how far their watches lag.
+func (h *Host) CatchUp(ctx context.Context) (int64, error) {
+	revision, err := h.log.Revision(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for pause := time.Millisecond; pause < 200*time.Millisecond; pause *= 2 {
+		if !slices.ContainsFunc(h.Stats(), func(s Stats) bool { return s.Revision < revision }) {
+			break
+		}
+		if err := h.log.CatchUp(ctx); err != nil {
+			return revision, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return revision, nil
+		}
+	}
+	return revision, nil
+}
 
 // Stats returns the figures of every running pool.
 func (h *Host) Stats() []Stats {
@@ -162,7 +231,7 @@ func (h *Host) pool(space events.Space, id events.ID) *Pool {
 	if h.stopping {
 		return nil
 	}
-	p := newPool(space, id, h.writer, h.observer, h.logger)
+	p := newPool(space, id, h.writer, h.observer, h.doom, h.logger)
 	h.pools[id] = p
 	h.actors.Go(func() {
 		p.run()
@@ -262,7 +331,11 @@ func (h *Host) ReleaseAddress(ctx context.Context, ref Ref, addr netip.Addr) (An
 
 // Undo takes back an answer that did not reach Docker. It waits for nothing.
 func (h *Host) Undo(ref Ref, a Answer) {
-	h.background.Go(func() {
+	failed := func(err error) {
+		h.logger.Error().Err(err).Stringer("address", a.Address).Stringer("allocation", a.Allocation).
+			Msg("an address whose answer did not reach Docker could not be taken back")
+	}
+	begun := h.inBackground(func() {
 		ctx, cancel := h.within(h.life)
 		defer cancel()
 		_, err := h.toPool(ref, func() task {
@@ -272,10 +345,12 @@ func (h *Host) Undo(ref Ref, a Answer) {
 			}
 		})
 		if err != nil {
-			h.logger.Error().Err(err).Stringer("address", a.Address).Stringer("allocation", a.Allocation).
-				Msg("an address whose answer did not reach Docker could not be taken back")
+			failed(err)
 		}
 	})
+	if !begun {
+		failed(ErrStopping)
+	}
 }
 
 // ReleasePool ends a grant, and all that is held through it. A grant that is not
@@ -286,11 +361,16 @@ func (h *Host) ReleasePool(ctx context.Context, ref Ref) (Answer, error) {
 	return h.toHolder(ctx, ref, func() task { return &closeTask{request: newRequest(ctx), grant: ref.Grant} })
 }
 
-// UndoPool takes back a grant whose answer did not reach Docker.
+// UndoPool takes back a grant whose answer did not reach Docker. It waits for
+// nothing.
 func (h *Host) UndoPool(ref Ref) {
-	h.background.Go(func() {
-		if _, err := h.ReleasePool(h.life, ref); err != nil {
-			h.logger.Error().Err(err).Stringer("grant", ref.Grant).Msg("a grant whose answer did not reach Docker could not be closed")
-		}
-	})
+	if !h.inBackground(func() { h.takeBack(ref) }) {
+		h.logger.Error().Stringer("grant", ref.Grant).Msg("a grant whose answer did not reach Docker stays open: the daemon is stopping")
+	}
+}
+
+func (h *Host) takeBack(ref Ref) {
+	if _, err := h.ReleasePool(h.life, ref); err != nil {
+		h.logger.Error().Err(err).Stringer("grant", ref.Grant).Msg("a grant whose answer did not reach Docker could not be closed")
+	}
 }

@@ -56,6 +56,7 @@ type Pool struct {
 	writer   *etcdlog.Writer
 	log      zerolog.Logger
 	observer Observer
+	doom     func(error) // ends the host
 
 	mailbox  chan task
 	posts    chan func() // what goroutines of ours found out
@@ -98,9 +99,9 @@ type reaching struct {
 	task     task
 }
 
-func newPool(space events.Space, id events.ID, w *etcdlog.Writer, observer Observer, log zerolog.Logger) *Pool {
+func newPool(space events.Space, id events.ID, w *etcdlog.Writer, observer Observer, doom func(error), log zerolog.Logger) *Pool {
 	return &Pool{
-		id: id, space: space, writer: w, observer: observer,
+		id: id, space: space, writer: w, observer: observer, doom: doom,
 		log:     log.With().Stringer("pool", id).Logger(),
 		mailbox: make(chan task, mailboxSize), posts: make(chan func(), 64),
 		stopping: make(chan struct{}), done: make(chan struct{}),
@@ -128,10 +129,21 @@ func (p *Pool) send(t task) (Answer, error) {
 	}
 	select {
 	case p.mailbox <- t:
+		return r.wait(p.done)
 	default:
+	}
+	if _, asks := t.(*allocateTask); asks {
 		return Answer{}, errors.Wrapf(ErrOverloaded, "%d for pool %s", mailboxSize, p.id)
 	}
-	return r.wait(p.done)
+	// Docker asks again, or its user does; what it releases it releases once.
+	select {
+	case p.mailbox <- t:
+		return r.wait(p.done)
+	case <-r.ctx.Done():
+		return Answer{}, errors.Wrap(r.ctx.Err(), "wait for a place in the pool's mailbox")
+	case <-p.done:
+		return Answer{}, ErrStopping
+	}
 }
 
 // stop makes run drain and return.
@@ -273,6 +285,10 @@ func (p *Pool) unpark(s *step) {
 // reach makes a task wait for a revision of the projection, and is also where it
 // goes on: a reachTask is answered, others are decided anew.
 func (p *Pool) reach(revision int64, t task) {
+	if p.broken != nil {
+		p.decide(t)
+		return
+	}
 	if p.state.Revision() < revision {
 		p.reaching = append(p.reaching, reaching{revision, t})
 		p.parked++

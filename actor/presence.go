@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
 )
 
@@ -58,6 +59,7 @@ func ReadIdentity(host, version string) (Identity, error) {
 // presence keeps the lease that says that this daemon is alive.
 type presence struct {
 	client *clientv3.Client
+	store  events.ID // the identity of the store that was joined
 	writer *etcdlog.Writer
 	self   etcdlog.Presence
 	log    zerolog.Logger
@@ -69,15 +71,19 @@ type presence struct {
 }
 
 // join waits out what a killed daemon of this host left behind, and takes its
-// place. It returns etcdlog's ErrHostAlive, ErrOtherMachine, ErrUnknown or
-// ErrRejected.
+// place. It returns etcdlog's ErrStoreFormat, ErrHostAlive, ErrOtherMachine,
+// ErrUnknown or ErrRejected.
 func join(ctx context.Context, client *clientv3.Client, log *etcdlog.Log, id Identity, logger zerolog.Logger) (*presence, error) {
 	self, err := thisProcess()
 	if err != nil {
 		return nil, err
 	}
 	self.Machine, self.Version = id.Machine, id.Version
-	p := &presence{client: client, self: self, log: logger}
+	store, err := log.Found(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &presence{client: client, store: store.ID, self: self, log: logger}
 	begun, err := p.grant(ctx)
 	if err != nil {
 		return nil, err
@@ -144,7 +150,11 @@ func (p *presence) keep(ctx context.Context) {
 
 func (p *presence) rejoin(ctx context.Context) error {
 	for {
-		begun, err := p.grant(ctx)
+		err := p.recognise(ctx)
+		var begun time.Duration
+		if err == nil {
+			begun, err = p.grant(ctx)
+		}
 		if err == nil {
 			err = p.writer.Rejoin(ctx, p.self, p.lease, p.dead)
 		}
@@ -155,7 +165,7 @@ func (p *presence) rejoin(ctx context.Context) error {
 			return nil
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // stopped while trying: that is no failure
-		case errors.Is(err, etcdlog.ErrOtherMachine), errors.Is(err, etcdlog.ErrHostAlive):
+		case errors.IsAny(err, etcdlog.ErrOtherMachine, etcdlog.ErrHostAlive, etcdlog.ErrOtherStore):
 			return errors.Wrap(err, "join anew")
 		}
 		p.log.Warn().Err(err).Msg("could not join anew, trying again")
@@ -165,6 +175,14 @@ func (p *presence) rejoin(ctx context.Context) error {
 		case <-time.After(rejoinPause):
 		}
 	}
+}
+
+// recognise makes sure that the store is still the one that was joined: it may
+// have been replaced while it was away.
+func (p *presence) recognise(ctx context.Context) error {
+	memory := etcdlog.Memory{Store: p.store}
+	memory.Stream, memory.Commit, memory.Revision = p.writer.Last()
+	return p.writer.Log().Recall(ctx, memory)
 }
 
 // revoke gives the lease back, and with it the place.

@@ -41,17 +41,27 @@ func (p *Pool) release(t *releaseTask) {
 func (p *Pool) releaseUnknown(t *releaseTask) {
 	t.asked = true
 	p.parked++
+	// Until the store has answered nobody gets the address here: a release frees
+	// what was held when it came, never what came after it.
+	s := &step{addr: t.address, grant: t.grant}
+	p.overlay.add(s)
+	p.refresh(s.addr)
 	p.spawn(func() {
 		guard, revision, err := insist(p.life, func(ctx context.Context) (events.Guarded[events.Held], int64, error) {
 			return p.writer.Log().Holding(ctx, p.id, t.address)
 		})
 		p.post(func() {
 			p.parked--
-			_, held := guard.Value.Of(t.grant)
+			p.unqueue(s)
+			defer p.unpark(s)
+			a, held := guard.Value.Of(t.grant)
 			switch {
 			case err != nil:
 				t.answer(Answer{}, errors.Mark(err, ErrStoreSilent))
 			case held:
+				if t.allocation.IsZero() {
+					t.allocation = a.ID
+				}
 				p.reach(revision, t)
 			default:
 				t.answer(Answer{Address: t.address}, nil)

@@ -5,6 +5,7 @@ package actor
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"github.com/cockroachdb/errors"
 
@@ -120,7 +121,8 @@ func home(pools []etcdlog.PoolEntry, ref Ref) (*etcdlog.PoolEntry, error) {
 // closing released, and the policy its pool was created with.
 func (h *Host) lostAtClosing(ctx context.Context, ref Ref) (events.Policy, map[netip.Addr]events.AddressAllocated, error) {
 	policy := events.DefaultPolicy()
-	records, _, err := h.log.Read(ctx, 0, nil, events.PoolStream(ref.Pool))
+	// Nothing of a grant is older than its name, but for what clocks may differ.
+	records, err := h.log.Since(ctx, events.PoolStream(ref.Pool), ref.Grant.Time().Add(-time.Hour))
 	if err != nil {
 		return policy, nil, errors.Wrap(err, "look for what the grant held")
 	}

@@ -4,7 +4,9 @@ package actor
 
 import (
 	"net/netip"
+	"os"
 	"slices"
+	"strings"
 
 	"github.com/cockroachdb/errors"
 	"github.com/vishvananda/netlink"
@@ -15,6 +17,10 @@ import (
 // ErrNoSubnet is returned when every subnet of the default address pools is in
 // use.
 var ErrNoSubnet = errors.New("all predefined address pools have been fully subnetted")
+
+// ErrOnHost is returned for a pool that was named without its subnet, which
+// Docker does not take while the host has an address or a route in it.
+var ErrOnHost = errors.New("docker wants the subnet of this pool to be named")
 
 // Block is a stretch of addresses, and the length of the subnets cut from it for
 // pools whose creator names none.
@@ -34,8 +40,9 @@ func DefaultBlocks(store events.ID) []Block {
 	}
 }
 
-// HostRoutes lists the networks this host has routes to, the default routes
-// left out.
+// HostRoutes lists what a subnet of our choice must pass over because Docker
+// would not take it: the networks this host has routes to, the default routes
+// left out, and its name servers.
 func HostRoutes() ([]netip.Prefix, error) {
 	routes, err := netlink.RouteList(nil, netlink.FAMILY_ALL)
 	if err != nil {
@@ -52,7 +59,28 @@ func HostRoutes() ([]netip.Prefix, error) {
 			prefixes = append(prefixes, netip.PrefixFrom(addr.Unmap(), ones).Masked())
 		}
 	}
-	return prefixes, nil
+	servers, err := nameServers("/etc/resolv.conf")
+	return append(prefixes, servers...), err
+}
+
+// nameServers reads the servers of a resolv.conf(5). None is no error.
+func nameServers(path string) ([]netip.Prefix, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil && !os.IsNotExist(err) {
+		return nil, errors.Wrap(err, "read the host's name servers")
+	}
+	var servers []netip.Prefix
+	for line := range strings.Lines(string(raw)) {
+		words := strings.Fields(line)
+		if len(words) < 2 || words[0] != "nameserver" {
+			continue
+		}
+		if addr, err := netip.ParseAddr(words[1]); err == nil {
+			addr = addr.WithZone("").Unmap()
+			servers = append(servers, netip.PrefixFrom(addr, addr.BitLen()))
+		}
+	}
+	return servers, nil
 }
 
 // freeSubnet cuts the first subnet of a family from the blocks that overlaps

@@ -257,11 +257,18 @@ func (n *Node) Stats() []actor.Stats {
 	return nil
 }
 
-// Revision is the newest revision this daemon has written.
+// Revision is the store's revision now, or the newest this daemon has written
+// when the store does not answer at once.
 func (n *Node) Revision() int64 {
-	if m := n.joined.Load(); m != nil {
-		_, _, revision := m.host.Writer().Last()
-		return revision
+	m := n.joined.Load()
+	if m == nil {
+		return 0
 	}
-	return 0
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	revision, err := m.host.CatchUp(ctx)
+	if err != nil {
+		_, _, revision = m.host.Writer().Last()
+	}
+	return revision
 }

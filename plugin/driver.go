@@ -68,6 +68,7 @@ type request struct {
 	ctx    context.Context
 	driver *Driver
 	note   func(*zerolog.Event) // adds to the log line; nil for nothing
+	repeat bool                 // the answer was given before
 	undo   func()               // takes the answer back if it does not reach Docker; nil if nothing need be
 }
 
@@ -203,7 +204,7 @@ func (r *request) RequestAddress(q *ipam.RequestAddressRequest) (*ipam.RequestAd
 			e.Bool("repeat", true)
 		}
 	}
-	if !answer.Repeat {
+	if r.repeat = answer.Repeat; !r.repeat {
 		r.undo = func() { h.Undo(ref, answer) }
 	}
 	return &ipam.RequestAddressResponse{Address: answer.Prefix().String()}, nil

@@ -58,16 +58,16 @@ func applyOptions(r *actor.PoolRequest, options map[string]string) error {
 			r.Policy.Quarantine = &rest
 		case "prefix":
 			bits, err := strconv.Atoi(value)
-			longest := 30
-			if r.V6 {
-				longest = 126
+			v4, v6 := bits >= 8 && bits <= 30, bits >= 48 && bits <= 126
+			if err != nil || !v4 && !v6 {
+				return refuse("use the length of a subnet, 8 to 30 for IPv4 and 48 to 126 for IPv6")
 			}
-			if err != nil || bits < 8 || bits > longest {
-				return refuse("use the length of a subnet, such as 24")
-			}
-			if !r.Subnet.IsValid() {
+			// Docker sends it with the pools of both families: it is about the one
+			// whose length it can be.
+			switch own := r.V6 && v6 || !r.V6 && v4; {
+			case own && !r.Subnet.IsValid():
 				r.Bits = bits
-			} else if r.Subnet.Bits() != bits {
+			case own && r.Subnet.Bits() != bits:
 				return refuse("the subnet " + r.Subnet.String() + " has another length")
 			}
 		default:

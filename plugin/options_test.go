@@ -48,6 +48,7 @@ func TestRequestPoolIsRead(t *testing.T) {
 		"a day of it":              {options: options{"quarantine": "24h"}, want: actor.PoolRequest{Policy: actor.PolicyWish{Quarantine: new(events.Seconds(86400))}}},
 		"prefix":                   {options: options{"prefix": "26"}, want: actor.PoolRequest{Bits: 26}},
 		"prefix, IPv6":             {v6: true, options: options{"prefix": "80"}, want: actor.PoolRequest{V6: true, Bits: 80}},
+		"prefix, IPv4's":           {v6: true, pool: "fd00::/64", options: options{"prefix": "26"}, want: actor.PoolRequest{Subnet: netip.MustParsePrefix("fd00::/64"), V6: true}},
 		"prefix, as the subnet's":  {pool: "10.1.0.0/24", options: options{"prefix": "24"}, want: actor.PoolRequest{Subnet: subnet}},
 		"Docker's own":             {options: options{"com.docker.network.ipam.serial": "true"}, want: actor.PoolRequest{}},
 		"several":                  {options: options{"pool": "web", "pick": "lowest"}, want: actor.PoolRequest{Name: "web", Policy: actor.PolicyWish{Pick: new(events.PickLowest)}}},

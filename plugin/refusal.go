@@ -25,11 +25,13 @@ var refusals = []struct {
 	{actor.ErrOutOfRange, "out_of_range", "choose an address of the subnet"},
 	{actor.ErrOverlap, "overlap", "choose another subnet, or keep the networks apart with --ipam-opt pool=NAME"},
 	{actor.ErrContradicts, "contradicts", "leave the differing option out, or name another pool"},
+	{actor.ErrOnHost, "on_host", "repeat the pool's subnet with --subnet"},
 	{actor.ErrNoSubnet, "no_subnet", "name one with --subnet, or give the daemon more with --default-address-pool"},
 	{actor.ErrNoGrant, "no_grant", "create the network again"},
 	{actor.ErrOverloaded, "overloaded", "try again in a moment"},
 	{actor.ErrStopping, "stopping", "try again once ipamlog is running"},
 	{actor.ErrBroken, "broken", "upgrade ipamlog on this host, and see its log"},
+	{etcdlog.ErrOtherStore, "other_store", "name the right store, or see `ipamlog adopt --help`"},
 	{etcdlog.ErrFenced, "fenced", "stop the other ipamlog daemon of this host"},
 	{etcdlog.ErrRejected, "rejected", "check the etcd user's permissions, and ipamlog's log"},
 	{actor.ErrStoreSilent, "store_silent", "check that etcd is up and has a leader, then try again"},
@@ -79,7 +81,8 @@ func oneLine(s string) string {
 // is wrong, and behind it where.
 func lead(err, sentinel error) string {
 	what := sentinel.Error()
-	where := oneLine(strings.TrimSuffix(strings.TrimSuffix(err.Error(), what), ": "))
+	where := strings.TrimSuffix(strings.TrimSuffix(err.Error(), what), ": ")
+	where = oneLine(strings.TrimPrefix(strings.TrimPrefix(where, what), ": "))
 	what = strings.ToUpper(what[:1]) + what[1:]
 	if where == "" {
 		return what

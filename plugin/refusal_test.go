@@ -30,6 +30,8 @@ func TestRefusals(t *testing.T) {
 		{actor.ErrExhausted, "exhausted", "No available addresses (%s): remove"},
 		{actor.ErrOutOfRange, "out_of_range", "Requested address is out of range (%s): choose"},
 		{actor.ErrOverlap, "overlap", "Pool overlaps with other one on this address space (%s): choose"},
+		{actor.ErrOnHost, "on_host", "Docker wants the subnet of this pool to be named (%s): repeat"},
+		{etcdlog.ErrOtherStore, "other_store", "Another store is behind this address (%s): name"},
 		{actor.ErrNoSubnet, "no_subnet", "All predefined address pools have been fully subnetted (%s): name"},
 		{actor.ErrContradicts, "contradicts", "The pool exists with other settings (%s): leave"},
 		{actor.ErrNoGrant, "no_grant", "The grant is not open (%s): "},

@@ -226,7 +226,7 @@ func (s *Server) record(r *request, name string, begun time.Time, err error) {
 		level = zerolog.WarnLevel
 	case r.note == nil:
 		level = zerolog.DebugLevel
-	case r.undo == nil && name == "RequestAddress":
+	case r.repeat:
 		outcome = "repeat"
 	}
 	s.log.WithLevel(level).Err(err).Str("call", name).Str("outcome", outcome).Dur("took_ms", took).

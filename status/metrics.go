@@ -31,8 +31,8 @@ type Metrics struct {
 var latencies = []float64{.0005, .001, .002, .004, .008, .016, .032, .064, .128, .25, .5, 1, 2, 4, 8}
 
 // NewMetrics returns metrics with a registry of their own. version is the
-// program's; pools, asked at each scrape, gives the pools' figures, and revision
-// the newest revision of the log that this daemon has seen.
+// program's. At each scrape revision is asked for the store's revision, and then
+// pools for the pools' figures.
 func NewMetrics(version string, pools func() []actor.Stats, revision func() int64) *Metrics {
 	m := &Metrics{
 		Registry: prometheus.NewRegistry(),
@@ -95,8 +95,8 @@ var (
 	poolUsable = prometheus.NewDesc("ipamlog_pool_usable_addresses", "Addresses of a pool that can be held; approximate beyond 2^53.", poolLabels, nil)
 	poolHeld   = prometheus.NewDesc("ipamlog_pool_held_addresses", "Addresses of a pool that are held, by any host.", poolLabels, nil)
 	poolAt     = prometheus.NewDesc("ipamlog_pool_revision", "Revision of the log that this host's view of a pool has reached.", poolLabels, nil)
-	poolLag    = prometheus.NewDesc("ipamlog_pool_watch_lag_revisions", "How far this host's view of a pool is behind its own newest commit there, in revisions.", poolLabels, nil)
-	logAt      = prometheus.NewDesc("ipamlog_log_revision", "Newest revision of the log that this host has seen.", nil, nil)
+	poolLag    = prometheus.NewDesc("ipamlog_pool_watch_lag_revisions", "How far this host's view of a pool is behind the store, in revisions.", poolLabels, nil)
+	logAt      = prometheus.NewDesc("ipamlog_log_revision", "The store's revision, or the newest that this host has seen while the store does not answer.", nil, nil)
 )
 
 // Describe implements [prometheus.Collector].
@@ -109,8 +109,11 @@ func (c poolCollector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements [prometheus.Collector].
 func (c poolCollector) Collect(ch chan<- prometheus.Metric) {
 	latest := c.revision()
-	for _, s := range c.pools() {
+	pools := c.pools()
+	for _, s := range pools {
 		latest = max(latest, s.Revision, s.Latest)
+	}
+	for _, s := range pools {
 		usable, _ := new(big.Float).SetInt(projection.NewSubnet(s.Pool.Subnet).Usable()).Float64()
 		gauge := func(d *prometheus.Desc, v float64) {
 			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v,
@@ -119,7 +122,7 @@ func (c poolCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(poolUsable, usable)
 		gauge(poolHeld, float64(s.Held))
 		gauge(poolAt, float64(s.Revision))
-		gauge(poolLag, float64(max(0, s.Latest-s.Revision)))
+		gauge(poolLag, float64(max(0, latest-s.Revision)))
 	}
 	ch <- prometheus.MustNewConstMetric(logAt, prometheus.GaugeValue, float64(latest))
 }

@@ -43,7 +43,7 @@ func TestMetrics(t *testing.T) {
 # HELP ipamlog_commit_conflicts_total Commits that lost a race against another host and were decided again.
 # TYPE ipamlog_commit_conflicts_total counter
 ipamlog_commit_conflicts_total 1
-# HELP ipamlog_log_revision Newest revision of the log that this host has seen.
+# HELP ipamlog_log_revision The store's revision, or the newest that this host has seen while the store does not answer.
 # TYPE ipamlog_log_revision gauge
 ipamlog_log_revision 44
 # HELP ipamlog_pool_held_addresses Addresses of a pool that are held, by any host.
@@ -54,9 +54,9 @@ ipamlog_pool_held_addresses{name="web",pool="00000000000000000000000001",space="
 # TYPE ipamlog_pool_usable_addresses gauge
 ipamlog_pool_usable_addresses{name="",pool="00000000000000000000000002",space="local",subnet="fd00::/48"} 1.2089258196146292e+24
 ipamlog_pool_usable_addresses{name="web",pool="00000000000000000000000001",space="local",subnet="10.50.0.0/24"} 254
-# HELP ipamlog_pool_watch_lag_revisions How far this host's view of a pool is behind its own newest commit there, in revisions.
+# HELP ipamlog_pool_watch_lag_revisions How far this host's view of a pool is behind the store, in revisions.
 # TYPE ipamlog_pool_watch_lag_revisions gauge
-ipamlog_pool_watch_lag_revisions{name="",pool="00000000000000000000000002",space="local",subnet="fd00::/48"} 0
+ipamlog_pool_watch_lag_revisions{name="",pool="00000000000000000000000002",space="local",subnet="fd00::/48"} 44
 ipamlog_pool_watch_lag_revisions{name="web",pool="00000000000000000000000001",space="local",subnet="10.50.0.0/24"} 3
 # HELP ipamlog_requests_total Requests of Docker, by call and by what became of them.
 # TYPE ipamlog_requests_total counter

@@ -26,7 +26,7 @@ var (
 	// error is a [*ConflictError] then. Nothing was written.
 	ErrConflict = errors.New("the state changed under the decision")
 	// ErrUnknown is returned when no answer came in time: the commit may be in
-	// the log, or may come into it later, until [Log.Close] has settled it.
+	// the log, or may come into it later, until [Writer.Close] has settled it.
 	ErrUnknown = errors.New("the store did not answer")
 	// ErrVoided is returned when the commit's ID was closed by a void commit
 	// before it. Nothing was written, and nothing can be under this ID.
@@ -47,6 +47,9 @@ type Proposal struct {
 	// Seen holds every guard that the events touch or lean on, as it was seen. A
 	// guard that is not in it was seen absent.
 	Seen events.Guards
+	// SeenAt is a revision that the writer knows the store has reached; a store
+	// that answers from before it is another one. 0 knows nothing.
+	SeenAt int64
 	// CatalogueAt is the revision the catalogue was read at, for a commit that
 	// creates a pool: nothing under the space's pools may have changed since.
 	CatalogueAt int64
@@ -68,7 +71,8 @@ func (c *ConflictError) Is(target error) bool { return target == ErrConflict }
 
 // Append commits a proposal, and returns its record. While no answer comes, it
 // sends the same transaction again until ctx ends. It returns [ErrConflict] (a
-// [*ConflictError]), [ErrFenced], [ErrVoided], [ErrRejected] or [ErrUnknown]; after
+// [*ConflictError]), [ErrFenced], [ErrOtherStore], [ErrVoided],
+// [ErrRejected] or [ErrUnknown]; after
 // any but the last nothing of the proposal is, or will be, in the log.
 func (w *Writer) Append(ctx context.Context, p Proposal) (events.Record, error) {
 	who := *w.host.Load()
@@ -101,6 +105,9 @@ func (l *Log) run(ctx context.Context, t *transaction) (events.Record, error) {
 	ambiguous := false
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
 		resp, err := l.try(ctx, t)
+		if err == nil && resp.Header.Revision < t.seenAt {
+			return events.Record{}, other("it is at revision %d, and this daemon has seen revision %d in its own", resp.Header.Revision, t.seenAt)
+		}
 		switch {
 		case err == nil && resp.Succeeded:
 			return events.Record{Commit: t.commit, Revision: resp.Header.Revision}, nil
@@ -160,7 +167,8 @@ func (l *Log) refusal(ctx context.Context, t *transaction, resp *clientv3.TxnRes
 		}
 		return record, err
 	}
-	reads := make([]clientv3.Op, 0, len(t.guards))
+	reads := make([]clientv3.Op, 0, len(t.guards)+1)
+	reads = append(reads, clientv3.OpGet(l.keys.store()))
 	for _, key := range t.guards {
 		reads = append(reads, clientv3.OpGet(key))
 	}
@@ -168,8 +176,11 @@ func (l *Log) refusal(ctx context.Context, t *transaction, resp *clientv3.TxnRes
 	if err != nil {
 		return events.Record{}, errors.Mark(errors.Wrap(err, "look at what stood in the way"), errSilent)
 	}
+	if err := l.stillThis(now.Responses[0].GetResponseRange().GetKvs()); err != nil {
+		return events.Record{}, err
+	}
 	conflict := &ConflictError{Now: events.NewGuards(), Revision: now.Header.Revision}
-	for _, r := range now.Responses {
+	for _, r := range now.Responses[1:] {
 		for _, kv := range r.GetResponseRange().GetKvs() {
 			if err := l.readGuard(&conflict.Now, t.pool, string(kv.Key), kv); err != nil {
 				return events.Record{}, err

@@ -18,7 +18,7 @@
 //
 // # Append
 //
-// [Log.Append] is the only way to write, and it takes events, not guards: what
+// [Writer.Append] is the only way to write, and it takes events, not guards: what
 // the guards become is computed from the events, and every guard touched is
 // compared with the revision the writer saw. A guard that changes without its
 // event, or under a decision made on an older value, cannot be written.
@@ -26,7 +26,7 @@
 // An answer that never came is resolved, not guessed at: the same transaction is
 // sent again under the same ULID, which its log key makes harmless, until the
 // caller's context ends. What is then still unknown ([ErrUnknown]) is ended with
-// [Log.Close]: a void commit under that ULID, unless it did commit. Whichever is
+// [Writer.Close]: a void commit under that ULID, unless it did commit. Whichever is
 // there first is the truth, and a straggler that arrives later fails.
 //
 // # Read and follow

@@ -4,6 +4,7 @@ package etcdlog
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/errors"
@@ -30,6 +31,17 @@ type Log struct {
 	reading time.Duration
 
 	echoes echoes
+
+	// identity is the store's as it was last read. Every commit demands that it is
+	// still there: the store may be replaced under a connection. Nil before it was
+	// read.
+	identity atomic.Pointer[identity]
+}
+
+// identity is a store's identity, and how it is written.
+type identity struct {
+	Store
+	raw string
 }
 
 // New returns the log below prefix, which must end with "/". The client stays

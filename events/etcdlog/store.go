@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 
 	"github.com/cockroachdb/errors"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/ipamlog/ipamlog/events"
@@ -56,7 +57,31 @@ func (l *Log) Store(ctx context.Context) (Store, error) {
 	if s.Format > Format {
 		return Store{}, errors.Wrapf(ErrStoreFormat, "it is in format %d, this program reads up to %d: upgrade it", s.Format, Format)
 	}
+	l.identity.Store(&identity{Store: s, raw: string(resp.Kvs[0].Value)})
 	return s, nil
+}
+
+// stillThis checks what stands now where the store's identity stood. One that was
+// written anew, as for a newer format, is learnt.
+func (l *Log) stillThis(kvs []*mvccpb.KeyValue) error {
+	known := l.identity.Load()
+	switch {
+	case known == nil:
+		return nil
+	case len(kvs) == 0:
+		return other("it has no identity, and this daemon writes to store %s", known.ID)
+	case string(kvs[0].Value) == known.raw:
+		return nil
+	}
+	var now Store
+	if err := json.Unmarshal(kvs[0].Value, &now); err != nil {
+		return errors.Wrap(err, "read the store's identity")
+	}
+	if now.ID != known.ID {
+		return other("it is store %s, and this daemon writes to store %s", now.ID, known.ID)
+	}
+	l.identity.Store(&identity{Store: now, raw: string(kvs[0].Value)})
+	return nil
 }
 
 // Found gives a store without an identity one, and returns the identity it has

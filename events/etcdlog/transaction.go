@@ -24,6 +24,7 @@ type transaction struct {
 	then   []clientv3.Op
 	orElse []clientv3.Op
 	guards []string
+	seenAt int64
 }
 
 // compare demands that a guard still is as it was seen. It is not read where it
@@ -56,10 +57,13 @@ func (l *Log) prepare(p Proposal, commit events.Commit, fence host) (*transactio
 	}
 	n := len(p.Events) + 8 // roughly: an operation an event, and what they lean on
 	t := &transaction{
-		logKey: l.keys.commit(p.Stream, p.ID), commit: commit, value: value,
+		logKey: l.keys.commit(p.Stream, p.ID), commit: commit, value: value, seenAt: p.SeenAt,
 		ifs: make([]clientv3.Cmp, 0, n), then: make([]clientv3.Op, 0, n), guards: make([]string, 0, n),
 	}
 	t.ifs = append(t.ifs, clientv3.Compare(clientv3.CreateRevision(t.logKey), "=", 0))
+	if known := l.identity.Load(); known != nil {
+		t.ifs = append(t.ifs, clientv3.Compare(clientv3.Value(l.keys.store()), "=", known.raw))
+	}
 	t.then = append(t.then, clientv3.OpPut(t.logKey, string(value)))
 	t.orElse = append(t.orElse, clientv3.OpGet(t.logKey))
 	if p.Stream != events.Catalogue {
