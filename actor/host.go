@@ -184,6 +184,13 @@ func (h *Host) present() error {
 // Writer returns the log in this host's hands.
 func (h *Host) Writer() *etcdlog.Writer { return h.writer }
 
+// Reachable asks the store for an answer that is not stale, and returns why it
+// gave none.
+func (h *Host) Reachable(ctx context.Context) error {
+	_, err := h.log.Revision(ctx)
+	return err
+}
+
 // CatchUp returns the store's revision now, after it has given the pools a moment
 // to reach it: what their figures then lack is how far their watches lag.
 func (h *Host) CatchUp(ctx context.Context) (int64, error) {

@@ -17,6 +17,7 @@ import (
 	"github.com/ipamlog/ipamlog/config"
 	"github.com/ipamlog/ipamlog/embedded"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
+	"github.com/ipamlog/ipamlog/replay"
 	"github.com/ipamlog/ipamlog/store"
 )
 
@@ -87,22 +88,29 @@ func openStore(ctx context.Context, cfg config.Config) (*clientv3.Client, func()
 
 func takeStore(ctx context.Context, cfg config.Config, log *etcdlog.Log, confirm func(string, ...any) error) error {
 	memory, known, err := store.Recollect(cfg.DataDir)
-	if err != nil {
-		return err
-	}
-	there, err := log.Store(ctx)
-	if err != nil {
-		return err
-	}
-	revision, err := log.Revision(ctx)
-	if err != nil {
+	if err != nil && !errors.Is(err, store.ErrMemory) {
 		return err
 	}
 	was := "This machine remembers no store."
 	if known {
 		was = fmt.Sprintf("This machine remembers store %s at revision %d.", memory.Store, memory.Revision)
 	}
-	if err := confirm("%s There is store %s at revision %d now. Addresses given out since then that are not in it may be given out twice.", was, there.ID, revision); err != nil {
+	is := "one without an ipamlog log in it, where a new log begins"
+	there, err := log.Store(ctx)
+	switch {
+	case err == nil:
+		revision, err := log.Revision(ctx)
+		if err != nil {
+			return err
+		}
+		is = fmt.Sprintf("store %s at revision %d", there.ID, revision)
+	case !errors.Is(err, etcdlog.ErrNoStore):
+		return err
+	}
+	if err := confirm("%s There is %s. What was given out and is not in it may be given out again.", was, is); err != nil {
+		return err
+	}
+	if there, err = log.Found(ctx); err != nil {
 		return err
 	}
 	return store.Remember(cfg.DataDir, etcdlog.Memory{Store: there.ID})
@@ -115,6 +123,15 @@ func takeHost(ctx context.Context, log *etcdlog.Log, host string, build Build, c
 	identity, err := actor.ReadIdentity(host, build.Version)
 	if err != nil {
 		return err
+	}
+	known, err := log.Machine(ctx, host)
+	switch {
+	case err != nil:
+		return err
+	case known == "":
+		return errors.Mark(errors.Newf("there is no host %s in the log: see the names in `ipamlog tail`", host), replay.ErrNotFound)
+	case known == identity.Machine:
+		return errors.Newf("this machine is host %s already: there is nothing to adopt", host)
 	}
 	if err := confirm("This machine (%s) becomes host %s; what that host holds is this machine's from now on.", identity.Machine, host); err != nil {
 		return err
@@ -129,7 +146,10 @@ func confirmed(cmd *cobra.Command, yes bool, format string, args ...any) error {
 		return nil
 	}
 	fmt.Fprint(cmd.ErrOrStderr(), "Go on? [y/N] ")
-	answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+	answer, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+	if err != nil {
+		fmt.Fprintln(cmd.ErrOrStderr())
+	}
 	if word := strings.ToLower(strings.TrimSpace(answer)); word != "y" && word != "yes" {
 		return errors.New("nothing was done: answer y, or use --yes")
 	}

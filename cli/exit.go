@@ -59,7 +59,7 @@ var advice = []struct {
 	todo  string
 }{
 	{etcdlog.ErrOtherMachine, "give this machine another name with --host, or accept it as that host with `ipamlog adopt --host NAME`"},
-	{etcdlog.ErrHostAlive, "stop that daemon first, or give this one another name with --host"},
+	{etcdlog.ErrHostAlive, "stop that daemon first, or use another --host"},
 	{etcdlog.ErrOtherStore, "name the right store with --cluster-store and --prefix, or accept this one with `ipamlog adopt --store`"},
 	{etcdlog.ErrRejected, "check the etcd user's permissions"},
 }

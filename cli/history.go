@@ -53,7 +53,11 @@ the log knows no such thing, or it held nothing then.`,
 			return err
 		}
 		if len(list) == 0 {
-			return errors.Mark(errors.Newf("%s %s held nothing in that time: widen it", subject.Kind, subject.Word), replay.ErrNotFound)
+			when, hint := "", ""
+			if since != "" || until != "" {
+				when, hint = " in that time", ": widen it"
+			}
+			return errors.Mark(errors.Newf("%s %s held nothing%s%s", subject.Kind, subject.Word, when, hint), replay.ErrNotFound)
 		}
 		return nil
 	})

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/errors"
@@ -21,9 +22,28 @@ contradicted the others.`
 
 // momentFlag adds an option that takes a moment.
 func momentFlag(cmd *cobra.Command, into *string, name, usage string) {
-	cmd.Flags().StringVar(into, name, "", usage)
+	cmd.Flags().Var((*momentText)(into), name, usage)
 	_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions([]string{"now", "yesterday", "-1h"}, cobra.ShellCompDirectiveNoFileComp)) // fails only for a flag that is not there
 }
+
+// momentText is the text of a moment. An empty one, as from a script whose
+// variable is empty, is not the same as none.
+type momentText string
+
+// String implements [pflag.Value].
+func (m *momentText) String() string { return string(*m) }
+
+// Set implements [pflag.Value].
+func (m *momentText) Set(text string) error {
+	if strings.TrimSpace(text) == "" {
+		return errors.New("no moment is given: write one such as now, 03:12 or @4711")
+	}
+	*m = momentText(text)
+	return nil
+}
+
+// Type implements [pflag.Value].
+func (*momentText) Type() string { return "moment" }
 
 // moment finds the place in the log that the text of an option means; the
 // otherwise one if it was not given.

@@ -396,3 +396,26 @@ func TestRegister_help(t *testing.T) {
 		t.Errorf("help offers --password:\n%s", help)
 	}
 }
+
+// A flag that is in no table of options would be lost in the environment and in
+// the file.
+func TestEveryFlagIsAnOption(t *testing.T) {
+	flags := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	around := config.Surroundings{Root: true, Home: "/root", Hostname: "h1"}
+	config.RegisterGlobal(flags, around)
+	config.RegisterServe(flags, around)
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Name == "config" || f.Name == "password" {
+			return
+		}
+		value := map[string]string{"output": "json", "debug": "true", "no-color": "true", "default-address-pool": "10.0.0.0/8,24", "cluster-store": "h:1", "engine": "off", "listen": "off"}[f.Name]
+		if value == "" {
+			value = "x"
+		}
+		around.Environ = []string{"IPAMLOG_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_")) + "=" + value}
+		cfg, err := config.Load(flags, around)
+		if err != nil && strings.Contains(err.Error(), "no option") || len(cfg.Warnings) > 0 {
+			t.Errorf("--%s from the environment: %v %v", f.Name, cfg.Warnings, err)
+		}
+	})
+}

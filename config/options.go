@@ -43,6 +43,7 @@ var options = []option{
 	{"debug", readBool},
 	{"no-color", readBool},
 	{"socket", as(readPath)},
+	{"socket-group", as(readText)},
 	{"host", as(readHost)},
 	{"engine", as(readEngine)},
 	{"listen", as(readListen)},

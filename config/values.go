@@ -101,6 +101,8 @@ func readUser(text string) (string, error) {
 	return text, nil
 }
 
+func readText(text string) (string, error) { return text, nil }
+
 func readPassword(text string) (string, error) { return text, nil }
 
 // readHost refuses what would not be one part of a key.

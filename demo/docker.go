@@ -35,7 +35,7 @@ func (d *docker) show(line, outcome string) {
 
 // createNetwork asks for a pool and its gateway.
 func (d *docker) createNetwork(name, subnet string) error {
-	line := fmt.Sprintf("docker network create --subnet %s --ipam-opt pool=%s %s", subnet, name, name)
+	line := fmt.Sprintf("docker network create --ipam-driver ipamlog --subnet %s --ipam-opt pool=%s %s", subnet, name, name)
 	pool, err := d.conn.CreatePool(subnet, map[string]string{"pool": name})
 	if err != nil {
 		return errors.Wrap(err, line)

@@ -85,10 +85,10 @@ func get(tb testing.TB, client *clientv3.Client, key string) string {
 // eventually polls, for things that happen in their own time.
 func eventually(tb testing.TB, what string, happened func() bool) {
 	tb.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for !happened() {
 		if time.Now().After(deadline) {
-			tb.Fatalf("waited 30 s for %s", what)
+			tb.Fatalf("waited 2 minutes for %s", what)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

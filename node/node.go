@@ -30,6 +30,8 @@ import (
 const (
 	// askPatience bounds one try to reach the store.
 	askPatience = 5 * time.Second
+	// readyPatience bounds the question whether the store answers.
+	readyPatience = time.Second
 	// joinPause is the wait between two tries.
 	joinPause = time.Second
 )
@@ -237,6 +239,11 @@ func (n *Node) Ready() error {
 		return ErrStarting
 	case !m.host.Alive():
 		return errors.New("the lease of this daemon has ended: etcd does not answer")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), readyPatience)
+	defer cancel()
+	if err := m.host.Reachable(ctx); err != nil {
+		return errors.New("etcd does not answer: see that it runs and has a leader")
 	}
 	return nil
 }

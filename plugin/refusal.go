@@ -23,7 +23,7 @@ var refusals = []struct {
 	{actor.ErrExhausted, "exhausted", "remove containers or networks, or use a larger subnet"},
 	{actor.ErrInUse, "in_use", "choose another address"},
 	{actor.ErrOutOfRange, "out_of_range", "choose an address of the subnet"},
-	{actor.ErrOverlap, "overlap", "choose another subnet, or keep the networks apart with --ipam-opt pool=NAME"},
+	{actor.ErrOverlap, "overlap", "choose another subnet, or a name of its own for the pool with --ipam-opt pool=NAME, where Docker lets networks overlap"},
 	{actor.ErrContradicts, "contradicts", "leave the differing option out, or name another pool"},
 	{actor.ErrOnHost, "on_host", "repeat the pool's subnet with --subnet"},
 	{actor.ErrNoSubnet, "no_subnet", "name one with --subnet, or give the daemon more with --default-address-pool"},

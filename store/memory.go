@@ -15,6 +15,9 @@ import (
 // memoryFile is where a daemon remembers its store, within the data directory.
 const memoryFile = "store.json"
 
+// ErrMemory is returned by [Recollect] for a memory that cannot be read.
+var ErrMemory = errors.New("what is remembered of the store is damaged")
+
 // Recollect reads what the daemon of a data directory remembers of its store;
 // false if it remembers none.
 func Recollect(dir string) (etcdlog.Memory, bool, error) {
@@ -27,7 +30,7 @@ func Recollect(dir string) (etcdlog.Memory, bool, error) {
 	}
 	var m etcdlog.Memory
 	if err := json.Unmarshal(raw, &m); err != nil {
-		return etcdlog.Memory{}, false, errors.Wrapf(err, "read %s", filepath.Join(dir, memoryFile))
+		return etcdlog.Memory{}, false, errors.Mark(errors.Newf("%s is damaged (%v): see which store is there, and accept it with `ipamlog adopt --store`", filepath.Join(dir, memoryFile), err), ErrMemory)
 	}
 	return m, true, nil
 }
@@ -38,6 +41,9 @@ func Remember(dir string, m etcdlog.Memory) error {
 	raw, err := json.Marshal(m)
 	if err != nil {
 		return errors.Wrap(err, "write which store is remembered")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return errors.Wrap(err, "make the data directory")
 	}
 	f, err := os.CreateTemp(dir, memoryFile+".*")
 	if err != nil {

@@ -176,6 +176,17 @@ func (l *Log) sign(p Proposal, who host) events.Commit {
 	}
 }
 
+// Machine returns the machine id of a host, and "" for a name that the log does
+// not know. It returns [ErrHostAlive] while a daemon of the host is
+// present.
+func (l *Log) Machine(ctx context.Context, name string) (string, error) {
+	known, present, err := l.lookUp(ctx, name)
+	if err == nil && present.Present() {
+		err = alive(name, present.Value)
+	}
+	return known.Value.Machine, err
+}
+
 // Adopt accepts another machine under a host's name, by an operator's word. by is
 // the version of the program that writes it. It returns [ErrHostAlive] while a
 // daemon of the host is present.
