@@ -121,6 +121,10 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer, log zerolog.Lo
 	if err != nil {
 		return err
 	}
+	n.OnFatal(func(reason string) {
+		_ = os.Remove(cfg.Socket) // Docker waits for a socket that nobody answers
+		fmt.Fprintf(os.Stderr, "ipamlog: the embedded etcd cannot go on (%s): mend that and start again, nothing that was answered is lost\n", reason)
+	})
 	var g run.Group
 
 	// The user's word, and everything follows in the order it was added here.

@@ -4,8 +4,11 @@ package embedded
 
 import (
 	"context"
+	"fmt"
 	"net/url"
+	"strings"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/cockroachdb/errors"
 	"go.etcd.io/etcd/server/v3/embed"
@@ -19,6 +22,14 @@ import (
 // Set once and for all, since etcd reads the variable as it runs.
 func init() { wal.SegmentSizeBytes = 16 << 20 }
 
+// givenUp says what to do about files that etcd could not use.
+func givenUp(reason string) error {
+	if strings.Contains(reason, syscall.ENOSPC.Error()) {
+		return errors.Newf("the disk is full (%s): free some space there and start again", reason)
+	}
+	return errors.Newf("etcd gave up over the files there (%s): if they are damaged, move the data directory away and restore it from a backup", reason)
+}
+
 // startEtcd returns an etcd that listens, but may have no leader yet.
 //
 // Etcd answers damaged files with a panic or an exit of the process. As far as
@@ -28,11 +39,11 @@ func startEtcd(running context.Context, at place, opts Options) (etcd *embed.Etc
 	defer started.Store(true)
 	defer func() {
 		if r := recover(); r != nil {
-			etcd, err = nil, errors.Newf("etcd gave up over the files there (%v): if it does so again, move the data directory away and restore it from a backup", r)
+			etcd, err = nil, givenUp(fmt.Sprint(r))
 		}
 	}()
 	cfg := config(at, opts)
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(running, opts.Log, &started))
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(running, opts, &started))
 	cfg.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ChainStreamInterceptor(endWith(running))}
 	return embed.StartEtcd(cfg)
 }

@@ -28,6 +28,10 @@ type Options struct {
 	// from warn upward only.
 	Log zerolog.Logger
 
+	// LastWords, if not nil, is called from any goroutine when etcd cannot go on
+	// and the process is about to end with status 1, with etcd's reason.
+	LastWords func(reason string)
+
 	// TickMs is the length of a raft tick in milliseconds; 0 means 100. An
 	// election takes five ticks, and etcd grants no lease shorter than
 	// seven ticks.

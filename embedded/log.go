@@ -4,6 +4,7 @@ package embedded
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"sync/atomic"
 
@@ -18,20 +19,43 @@ import (
 // What etcd holds for fatal ends the process, as it must once etcd serves:
 // after a failed fsync nothing in its memory can be trusted. Before it has
 // started, fatal is a panic instead, so that Start can return an error.
-func zapTo(running context.Context, log zerolog.Logger, started *atomic.Bool) *zap.Logger {
+func zapTo(running context.Context, opts Options, started *atomic.Bool) *zap.Logger {
+	log := opts.Log
 	core := zerologCore{running: running, log: log.With().Str("component", "etcd").Logger()}
 	return zap.New(core,
 		zap.ErrorOutput(zapcore.AddSync(io.Discard)),
-		zap.WithFatalHook(exitOnceStarted{started}))
+		zap.WithPanicHook(panicWithReason{}),
+		zap.WithFatalHook(exitOnceStarted{started, opts.LastWords}))
 }
 
-type exitOnceStarted struct{ started *atomic.Bool }
+// reasonOf is what an entry says, with the error it carries.
+func reasonOf(entry *zapcore.CheckedEntry, fields []zapcore.Field) string {
+	if cause, ok := asMap(fields)["error"]; ok {
+		return fmt.Sprintf("%s: %v", entry.Message, cause)
+	}
+	return entry.Message
+}
+
+type panicWithReason struct{}
+
+func (panicWithReason) OnWrite(entry *zapcore.CheckedEntry, fields []zapcore.Field) {
+	panic(reasonOf(entry, fields))
+}
+
+type exitOnceStarted struct {
+	started   *atomic.Bool
+	lastWords func(reason string)
+}
 
 func (x exitOnceStarted) OnWrite(entry *zapcore.CheckedEntry, fields []zapcore.Field) {
-	if x.started.Load() {
-		zapcore.WriteThenFatal.OnWrite(entry, fields)
+	reason := reasonOf(entry, fields)
+	if !x.started.Load() {
+		panic(reason)
 	}
-	zapcore.WriteThenPanic.OnWrite(entry, fields)
+	if x.lastWords != nil {
+		x.lastWords(reason)
+	}
+	zapcore.WriteThenFatal.OnWrite(entry, fields)
 }
 
 // meant are warnings about what is so on purpose here, or mends itself.

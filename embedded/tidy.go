@@ -37,6 +37,12 @@ func (s *Server) tidy(ctx context.Context, opts Options) {
 		if mostlyFree && (quiet || size > opts.Quota/2) {
 			s.defragment(ctx, size)
 		}
+		// Looked at every time: the alarm may come after the space was made.
+		if roomy := s.etcd.Server.Backend().Size() < opts.Quota/10*9; roomy && len(s.etcd.Server.Alarms()) > 0 {
+			if err := s.takeWritesAgain(ctx); err != nil {
+				s.log.Warn().Err(err).Msg("could not end the embedded etcd's alarm about missing space, trying again")
+			}
+		}
 	}
 }
 
@@ -52,9 +58,6 @@ func (s *Server) defragment(ctx context.Context, before int64) {
 		Int64("bytes_after", after).
 		Dur("took", time.Since(began)).
 		Msg("defragmented the embedded etcd")
-	if err := s.takeWritesAgain(ctx); err != nil {
-		s.log.Warn().Err(err).Msg("could not end the embedded etcd's alarm about missing space; trying again after the next defragmentation")
-	}
 }
 
 // takeWritesAgain ends the alarm etcd raised when the file reached its quota.

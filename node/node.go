@@ -47,6 +47,7 @@ type Node struct {
 	log      zerolog.Logger
 
 	etcd   *embedded.Server // nil with a cluster
+	last   atomic.Pointer[func(reason string)]
 	joined atomic.Pointer[membership]
 }
 
@@ -79,11 +80,21 @@ func Start(ctx context.Context, cfg config.Config, version string, log zerolog.L
 		return nil, errors.Wrap(err, "make the data directory: choose another --data-dir, or run as root")
 	}
 	if len(cfg.ClusterStore) == 0 {
-		if n.etcd, err = embedded.Start(ctx, embedded.Options{Dir: cfg.DataDir, Log: log}); err != nil {
+		if n.etcd, err = embedded.Start(ctx, embedded.Options{Dir: cfg.DataDir, Log: log, LastWords: n.lastWords}); err != nil {
 			return nil, err
 		}
 	}
 	return n, nil
+}
+
+// OnFatal sets what is done right before the process ends because the embedded
+// etcd cannot go on: it is called from any goroutine, with etcd's reason.
+func (n *Node) OnFatal(f func(reason string)) { n.last.Store(&f) }
+
+func (n *Node) lastWords(reason string) {
+	if f := n.last.Load(); f != nil {
+		(*f)(reason)
+	}
 }
 
 // Close stops the embedded etcd, and ends the connection to a cluster.
