@@ -88,7 +88,7 @@ func (h *Host) RequestPool(ctx context.Context, r PoolRequest) (GrantAnswer, err
 		if err != nil {
 			return GrantAnswer{}, storeSilentIf(err)
 		}
-		revision := plan.repeatOf
+		revision := plan.openSince
 		if revision == 0 {
 			var again bool
 			if revision, again, err = h.commitGrant(ctx, plan); again {
@@ -100,7 +100,7 @@ func (h *Host) RequestPool(ctx context.Context, r PoolRequest) (GrantAnswer, err
 		}
 		// The pool's actor must know the grant before Docker asks through it.
 		if err := h.reached(ctx, plan.ref, revision); err != nil {
-			if plan.repeatOf == 0 {
+			if plan.openSince == 0 {
 				h.UndoPool(plan.ref)
 			}
 			return GrantAnswer{}, err
@@ -128,11 +128,11 @@ func storeSilentIf(err error) error {
 
 // grantPlan is a RequestPool decided, before it is committed.
 type grantPlan struct {
-	ref      Ref
-	events   []events.Event
-	seen     events.Guards
-	readAt   int64
-	repeatOf int64 // the revision of the grant that the answer repeats
+	ref       Ref
+	events    []events.Event
+	seen      events.Guards
+	readAt    int64
+	openSince int64 // the revision at which the grant was opened; 0: it is still to be committed
 }
 
 // plan decides a request on the catalogue as it is now.
@@ -239,7 +239,7 @@ func (h *Host) planJoin(ctx context.Context, r PoolRequest, pool etcdlog.PoolEnt
 		}
 		for id, grant := range guards.Grants {
 			if grant.Value.State == events.StateOpen && grant.Value.Range == r.Range {
-				plan.ref.Grant, plan.repeatOf = id, grant.Revision
+				plan.ref.Grant, plan.openSince = id, grant.Revision
 				return plan, nil
 			}
 		}

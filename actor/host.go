@@ -300,10 +300,16 @@ func (h *Host) toHolder(ctx context.Context, ref Ref, t func() task) (Answer, er
 	if err != nil || !grant.Present() {
 		return answer, err
 	}
-	h.mu.Lock()
-	h.moved[ref.Grant] = entry.ID
-	h.mu.Unlock()
+	h.movedTo(ref.Grant, entry.ID)
 	return h.toPool(ref, t)
+}
+
+// movedTo notes that a grant was opened again in another pool than its PoolID
+// says.
+func (h *Host) movedTo(grant, pool events.ID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.moved[grant] = pool
 }
 
 // RequestAddress gives out an address through a grant. A grant of this host that

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/oklog/ulid/v2"
+
 	"github.com/ipamlog/ipamlog/actor"
 	"github.com/ipamlog/ipamlog/events"
 )
@@ -527,4 +529,24 @@ func TestUndo(t *testing.T) {
 	d.closeGrant(ref)
 	d.closeGrant(keeper)
 	b.agree(ref)
+}
+
+// A pool that is gone comes back with its policy also for a grant that was opened
+// long after the pool was created.
+func TestReopenedPolicyIsOlderThanTheGrant(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	d := b.start("h1")
+	ref := d.pool(actor.PoolRequest{Subnet: prefix("10.1.0.0/24"), Policy: actor.PolicyWish{Pick: new(events.PickLowest)}})
+	d.closeGrant(ref)
+	stamp := ulid.ULID(ref.Grant)
+	if err := stamp.SetTime(stamp.Time() + 3*3_600_000); err != nil {
+		t.Fatal(err)
+	}
+	ref.Grant = events.ID(stamp)
+	d.ask(ref, endpoint(1))
+	pools, _, err := b.log.Pools(b.ctx(), events.Local)
+	if err != nil || len(pools) != 1 || pools[0].Value.Pick != events.PickLowest {
+		t.Errorf("%v %v", pools, err)
+	}
 }

@@ -23,7 +23,7 @@ func (h *Host) reopen(ctx context.Context, ref Ref) error {
 		if err != nil {
 			return storeSilentIf(err)
 		}
-		if plan.repeatOf == 0 {
+		if plan.openSince == 0 {
 			revision, again, err := h.commitGrant(ctx, plan)
 			if again {
 				continue
@@ -31,15 +31,13 @@ func (h *Host) reopen(ctx context.Context, ref Ref) error {
 			if err != nil {
 				return err
 			}
-			plan.repeatOf = revision
+			plan.openSince = revision
 			h.logger.Warn().Stringer("grant", ref.Grant).Stringer("pool", plan.ref.Pool).Msg("Docker asks through a grant that was closed: opened again")
 		}
 		if plan.ref.Pool != ref.Pool {
-			h.mu.Lock()
-			h.moved[ref.Grant] = plan.ref.Pool
-			h.mu.Unlock()
+			h.movedTo(ref.Grant, plan.ref.Pool)
 		}
-		return h.reached(ctx, ref, plan.repeatOf)
+		return h.reached(ctx, ref, plan.openSince)
 	}
 }
 
@@ -75,7 +73,7 @@ func (h *Host) planReopen(ctx context.Context, ref Ref) (grantPlan, error) {
 		}
 		switch grant := plan.seen.Grants[ref.Grant]; grant.Value.State {
 		case events.StateOpen:
-			plan.repeatOf = grant.Revision
+			plan.openSince = grant.Revision
 			return plan, nil
 		case events.StateClosing:
 			// To its end first: what that releases is what must come back.
@@ -86,7 +84,13 @@ func (h *Host) planReopen(ctx context.Context, ref Ref) (grantPlan, error) {
 			return h.planReopen(ctx, ref)
 		}
 	}
-	policy, lost, err := h.lostAtClosing(ctx, ref)
+	// Nothing of a grant is older than its name, nor of a pool than its own: of a
+	// pool that is gone, its policy is wanted too.
+	from := ref.Grant.Time()
+	if entry == nil {
+		from = ref.Pool.Time()
+	}
+	policy, lost, err := h.lostAtClosing(ctx, ref, from.Add(-clockSlack))
 	if err != nil {
 		return grantPlan{}, err
 	}
@@ -117,12 +121,15 @@ func home(pools []etcdlog.PoolEntry, ref Ref) (*etcdlog.PoolEntry, error) {
 	return match(pools, PoolRequest{Space: ref.Space, Subnet: ref.Subnet, Name: ref.Name})
 }
 
-// lostAtClosing finds the gateway and auxiliary addresses that a grant's last
-// closing released, and the policy its pool was created with.
-func (h *Host) lostAtClosing(ctx context.Context, ref Ref) (events.Policy, map[netip.Addr]events.AddressAllocated, error) {
+// clockSlack is how far clocks may differ that IDs were named by.
+const clockSlack = time.Hour
+
+// lostAtClosing finds, in the log from a time on, the gateway and auxiliary
+// addresses that a grant's last closing released, and the policy its pool was
+// created with.
+func (h *Host) lostAtClosing(ctx context.Context, ref Ref, from time.Time) (events.Policy, map[netip.Addr]events.AddressAllocated, error) {
 	policy := events.DefaultPolicy()
-	// Nothing of a grant is older than its name, but for what clocks may differ.
-	records, err := h.log.Since(ctx, events.PoolStream(ref.Pool), ref.Grant.Time().Add(-time.Hour))
+	records, err := h.log.Since(ctx, events.PoolStream(ref.Pool), from)
 	if err != nil {
 		return policy, nil, errors.Wrap(err, "look for what the grant held")
 	}

@@ -87,9 +87,6 @@ func output(cmd *exec.Cmd, run func(*exec.Cmd) error) (string, error) {
 		errors.Wrapf(err, "%s: %s", strings.Join(cmd.Args, " "), strings.TrimSpace(stderr.String()))
 }
 
-// Pid is the process id as the test sees it; on the host it has another.
-func (p *Process) Pid() int { return p.cmd.Process.Pid }
-
 // Signal sends a signal to the process.
 func (p *Process) Signal(s os.Signal) error {
 	return errors.Wrapf(p.cmd.Process.Signal(s), "signal %s", p.cmd.Path)

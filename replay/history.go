@@ -60,9 +60,6 @@ func Load(ctx context.Context, source Source, progress func(int)) (*History, err
 // Revision is the revision the history is complete up to.
 func (h *History) Revision() int64 { return h.revision }
 
-// Commits is how many commits were read.
-func (h *History) Commits() int { return len(h.records) }
-
 // CommitsUntil is how many commits there were up to a moment.
 func (h *History) CommitsUntil(m Moment) int {
 	n, _ := slices.BinarySearchFunc(h.records, m.Revision+1, func(r events.Record, at int64) int { return cmp.Compare(r.Revision, at) })

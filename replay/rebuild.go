@@ -50,14 +50,6 @@ func (s Rebuilt) apply(t *projection.Timeline, pools []*projection.PoolLife, r e
 	return errors.Wrapf(pool.Apply(r), "replay pool %s", Title(life))
 }
 
-// Pool is the state of one pool: an empty one if nothing ever happened in it.
-func (s Rebuilt) Pool(id events.ID) *projection.Pool {
-	if pool := s.pools[events.PoolStream(id)]; pool != nil {
-		return pool
-	}
-	return projection.New()
-}
-
 // Replay rebuilds the state at a moment from the log alone and lists who held
 // the addresses of the pools, of all if none is named, by address.
 func (h *History) Replay(m Moment, pools ...*projection.PoolLife) ([]Holding, error) {
