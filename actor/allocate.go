@@ -33,10 +33,21 @@ func (p *Pool) allocate(t *allocateTask) {
 		return
 	}
 	kind := p.kindOf(t)
-	if t.ask.Address.IsValid() {
+	switch {
+	case t.ask.Address.IsValid():
 		p.allocateThis(t, kind)
-		return
+	case kind == events.Gateway:
+		p.allocateGateway(t, grant.Value.Range)
+	case p.mirror():
+		t.answer(Answer{}, errors.Wrapf(ErrMirror, "pool %s", p.state.Subnet().Prefix()))
+	default:
+		p.allocateAny(t, grant.Value.Range)
 	}
+}
+
+// allocateAny decides an endpoint's ask for any address of its grant's range.
+func (p *Pool) allocateAny(t *allocateTask, within netip.Prefix) {
+	const kind = events.Endpoint
 	key := t.askKey(kind)
 	if key != (askKey{}) {
 		if s := p.overlay.byAsk[key]; s != nil {
@@ -54,17 +65,15 @@ func (p *Pool) allocate(t *allocateTask) {
 			}
 		}
 	}
-	var (
-		addr netip.Addr
-		ok   bool
-	)
-	if kind == events.Gateway {
-		addr, ok = p.picker.lowest(grant.Value.Range)
-	} else {
-		addr, ok = p.picker.next(grant.Value.Range, time.Now())
+	if p.recalls(t) {
+		return // until it is known what the endpoint had last
+	}
+	addr, ok := p.lastOf(t, within)
+	if !ok {
+		addr, ok = p.picker.next(within, time.Now())
 	}
 	if !ok {
-		p.exhausted(t, grant.Value.Range)
+		p.exhausted(t, within)
 		return
 	}
 	p.propose(t, addr, kind, false)
@@ -121,16 +130,30 @@ func (p *Pool) allocateThis(t *allocateTask, kind events.Kind) {
 		t.answer(Answer{}, errors.Wrapf(ErrInUse, "%s is the network or broadcast address of %s", addr, subnet.Prefix()))
 		return
 	}
+	if why := p.setAside(addr); kind == events.Endpoint && why != "" {
+		t.answer(Answer{}, errors.Wrapf(ErrSetAside, "%s is %s", addr, why))
+		return
+	}
+	if kind == events.Gateway && p.policy().Gateway == events.GatewayNone {
+		t.answer(p.unheld(addr), nil)
+		return
+	}
 	if s := p.overlay.byAddr[addr]; s != nil {
 		p.park(s, t)
 		return
 	}
-	// Who names a gateway or an auxiliary may share it: the router, declared on
-	// every host.
-	shared := kind == events.Gateway || kind == events.Auxiliary
+	shared := p.shares(addr, kind)
 	held := p.held(addr).Value
 	if a, ok := held.Of(t.ref.Grant); ok && t.repeats(a, kind) {
 		p.confirm(t, addr, a)
+		return
+	}
+	if a, ok := p.ownBridge(held); ok && kind != events.Endpoint {
+		p.confirm(t, addr, a)
+		return
+	}
+	if len(held) > 0 && p.mirror() {
+		p.supersede(t, held[0])
 		return
 	}
 	if _, twice := held.Of(t.ref.Grant); twice || !held.Admits(shared) {
@@ -158,6 +181,20 @@ func (t *allocateTask) repeats(a events.Allocation, kind events.Kind) bool {
 	return key != (askKey{}) && key == askKeyOf(a)
 }
 
+// setAside says why no endpoint may have an address; "" if one may.
+func (p *Pool) setAside(a netip.Addr) string {
+	layout := p.state.Pool().Value.Layout
+	switch {
+	case a == layout.Router:
+		return "the router of the pool"
+	case events.InRanges(layout.HostRanges, a):
+		return "kept for the hosts' own bridges"
+	case events.InRanges(layout.Exclude, a):
+		return "excluded from the pool"
+	}
+	return ""
+}
+
 // holder says in words who holds an address.
 func holder(a events.Allocation) string {
 	words := a.Kind.String()
@@ -167,16 +204,24 @@ func holder(a events.Allocation) string {
 	if a.Host != "" {
 		words += " on host " + a.Host
 	}
+	if a.Why != "" {
+		words += " (" + a.Why + ")"
+	}
 	return words
 }
 
 // propose makes an allocation pending.
 func (p *Pool) propose(t *allocateTask, addr netip.Addr, kind events.Kind, shared bool) {
+	p.queue(p.allocation(t, addr, kind, shared))
+}
+
+// allocation is the step that gives an address to one who asked.
+func (p *Pool) allocation(t *allocateTask, addr netip.Addr, kind events.Kind, shared bool) *step {
 	e := events.AddressAllocated{
 		Allocation: p.writer.Log().Clock.NewID(), Address: addr, Kind: kind, Shared: shared,
 		Host: t.ref.Host, Grant: t.ref.Grant, MAC: t.ask.MAC, Endpoint: t.ask.Endpoint,
 	}
-	p.queue(&step{event: e, task: t, addr: addr, grant: t.ref.Grant, ask: t.askKey(kind), alone: t.contested})
+	return &step{event: e, task: t, addr: addr, grant: t.ref.Grant, ask: t.askKey(kind), alone: t.contested}
 }
 
 // confirm answers a repeat, once the store has said that the allocation stands.
@@ -226,7 +271,11 @@ func (p *Pool) exhausted(t *allocateTask, within netip.Prefix) {
 	if within == (netip.Prefix{}) {
 		within = p.state.Subnet().Prefix()
 	}
-	t.answer(Answer{}, errors.Wrapf(ErrExhausted, "all of %s is held", within))
+	if ranges := p.state.Pool().Value.Ranges; len(ranges) > 0 {
+		t.answer(Answer{}, errors.Wrapf(ErrExhausted, "all of %s in the ranges %s is held", within, listed(ranges)))
+	} else {
+		t.answer(Answer{}, errors.Wrapf(ErrExhausted, "all of %s is held", within))
+	}
 	if !p.dry {
 		p.dry = true
 		p.queue(&step{event: events.PoolExhausted{Grant: t.ref.Grant, Range: within}})

@@ -22,41 +22,11 @@ type PoolRequest struct {
 	Name   string
 	V6     bool // the family, where there is no subnet
 	Bits   int  // the subnet's length, where there is no subnet
-	Policy PolicyWish
-}
+	Wish   Wish
 
-// PolicyWish is what a request says of the policy; nil is no wish.
-type PolicyWish struct {
-	Gateway    *events.GatewayMode
-	Pick       *events.Pick
-	Quarantine *events.Seconds
-}
-
-// on returns the policy of a new pool.
-func (w PolicyWish) on(p events.Policy) events.Policy {
-	if w.Gateway != nil {
-		p.Gateway = *w.Gateway
-	}
-	if w.Pick != nil {
-		p.Pick = *w.Pick
-	}
-	if w.Quarantine != nil {
-		p.Quarantine = *w.Quarantine
-	}
-	return p
-}
-
-// contradicts names the wish that a pool's policy does not meet.
-func (w PolicyWish) contradicts(p events.Policy) error {
-	switch {
-	case w.Gateway != nil && *w.Gateway != p.Gateway:
-		return errors.Newf("its gateway mode is %s, not %s", p.Gateway, *w.Gateway)
-	case w.Pick != nil && *w.Pick != p.Pick:
-		return errors.Newf("its pick is %s, not %s", p.Pick, *w.Pick)
-	case w.Quarantine != nil && *w.Quarantine != p.Quarantine:
-		return errors.Newf("its quarantine is %s, not %s", p.Quarantine.Duration(), w.Quarantine.Duration())
-	}
-	return nil
+	// node is this host's name where the request is about its own mirror of a
+	// Swarm network.
+	node string
 }
 
 // v6 is the family of a request.
@@ -137,10 +107,11 @@ type grantPlan struct {
 
 // plan decides a request on the catalogue as it is now.
 func (h *Host) plan(ctx context.Context, r PoolRequest) (grantPlan, error) {
-	pools, readAt, err := h.log.Pools(ctx, r.Space)
+	pools, readAt, err := h.log.Pools(ctx)
 	if err != nil {
 		return grantPlan{}, err
 	}
+	r = h.mirrored(pools, r)
 	entry, err := match(pools, r)
 	if err != nil {
 		return grantPlan{}, err
@@ -148,10 +119,7 @@ func (h *Host) plan(ctx context.Context, r PoolRequest) (grantPlan, error) {
 	if entry != nil {
 		return h.planJoin(ctx, r, *entry)
 	}
-	taken, err := h.takenFor(ctx, r, pools)
-	if err != nil {
-		return grantPlan{}, err
-	}
+	taken := takenFor(r, pools)
 	subnet := r.Subnet
 	if subnet.IsValid() {
 		err = h.refuseOverlap(ctx, r, taken)
@@ -161,7 +129,11 @@ func (h *Host) plan(ctx context.Context, r PoolRequest) (grantPlan, error) {
 	if err != nil {
 		return grantPlan{}, err
 	}
-	if err := checkRange(r.Range, subnet); err != nil {
+	created := events.PoolCreated{Space: r.Space, Name: r.Name, Subnet: subnet, Policy: events.DefaultPolicy(), Node: r.node}
+	if err := r.Wish.on(&created); err != nil {
+		return grantPlan{}, err
+	}
+	if err := checkRange(r.Range, events.Pool(created)); err != nil {
 		return grantPlan{}, err
 	}
 	clock := h.log.Clock
@@ -170,7 +142,7 @@ func (h *Host) plan(ctx context.Context, r PoolRequest) (grantPlan, error) {
 		seen: events.NewGuards(), readAt: readAt,
 	}
 	plan.events = []events.Event{
-		events.PoolCreated{Space: r.Space, Name: r.Name, Subnet: subnet, Policy: r.Policy.on(events.DefaultPolicy())},
+		created,
 		events.GrantOpened{Grant: plan.ref.Grant, Host: plan.ref.Host, Range: r.Range},
 	}
 	return plan, nil
@@ -192,7 +164,7 @@ func match(pools []etcdlog.PoolEntry, r PoolRequest) (*etcdlog.PoolEntry, error)
 	for i := range pools {
 		pool := &pools[i]
 		switch {
-		case pool.Value.Name != r.Name:
+		case pool.Value.Space != r.Space || pool.Value.Name != r.Name || pool.Value.Node != r.node:
 			continue
 		case r.Name == "" && (!r.Subnet.IsValid() || pool.Value.Subnet != r.Subnet):
 			continue
@@ -203,7 +175,7 @@ func match(pools []etcdlog.PoolEntry, r PoolRequest) (*etcdlog.PoolEntry, error)
 		case r.Bits != 0 && pool.Value.Subnet.Bits() != r.Bits:
 			return nil, errors.Wrapf(ErrContradicts, "pool %s is %s, not a /%d", r.Name, pool.Value.Subnet, r.Bits)
 		}
-		if err := r.Policy.contradicts(pool.Value.Policy); err != nil {
+		if err := r.Wish.contradicts(pool.Value); err != nil {
 			return nil, errors.Wrapf(ErrContradicts, "pool %s: %s", label(pool.Value), err)
 		}
 		return pool, nil
@@ -219,10 +191,10 @@ func label(p events.Pool) string {
 	return p.Subnet.String()
 }
 
-// planJoin opens a grant in a pool that exists. In the global space the grant is
-// one, and asking again repeats it.
+// planJoin opens a grant in a pool that exists. In the global space, and in a
+// node's mirror of it, the grant is one, and asking again repeats it.
 func (h *Host) planJoin(ctx context.Context, r PoolRequest, pool etcdlog.PoolEntry) (grantPlan, error) {
-	if err := checkRange(r.Range, pool.Value.Subnet); err != nil {
+	if err := checkRange(r.Range, pool.Value); err != nil {
 		return grantPlan{}, err
 	}
 	if err := h.checkUnnamed(r, pool.Value.Subnet); err != nil {
@@ -232,7 +204,7 @@ func (h *Host) planJoin(ctx context.Context, r PoolRequest, pool etcdlog.PoolEnt
 		ref:  Ref{Space: r.Space, Pool: pool.ID, Grant: h.log.Clock.NewID(), Host: h.hostIn(r.Space), Name: r.Name, Subnet: pool.Value.Subnet, Range: r.Range},
 		seen: events.NewGuards(),
 	}
-	if r.Space == events.Global {
+	if r.Space == events.Global || r.node != "" {
 		guards, _, err := h.log.Guards(ctx, r.Space, pool.ID)
 		if err != nil {
 			return grantPlan{}, err
@@ -266,38 +238,35 @@ func (h *Host) checkUnnamed(r PoolRequest, subnet netip.Prefix) error {
 	return nil
 }
 
-// checkRange makes sure that addresses can be picked from a range of a subnet.
-func checkRange(r, subnet netip.Prefix) error {
-	if !r.IsValid() {
+// checkRange makes sure that a pool has addresses to pick from a range.
+func checkRange(r netip.Prefix, pool events.Pool) error {
+	subnet := projection.NewSubnet(pool.Subnet)
+	switch {
+	case !r.IsValid():
 		return nil
+	case r.Bits() < pool.Subnet.Bits() || !pool.Subnet.Contains(r.Addr()):
+		return errors.Wrapf(ErrOutOfRange, "range %s is not in %s", r, pool.Subnet)
 	}
-	if r.Bits() < subnet.Bits() || !subnet.Contains(r.Addr()) {
-		return errors.Wrapf(ErrOutOfRange, "range %s is not in %s", r, subnet)
+	if _, _, ok := subnet.Interval(r); !ok {
+		return errors.Wrapf(ErrOutOfRange, "range %s is beyond the first 2^63 addresses of %s, out of which addresses are picked", r, pool.Subnet)
 	}
-	if _, _, ok := projection.NewSubnet(subnet).Interval(r); !ok {
-		return errors.Wrapf(ErrOutOfRange, "range %s is beyond the first 2^63 addresses of %s, out of which addresses are picked", r, subnet)
+	if !pool.Layout.Empty() && subnet.Assignable(pool.Layout, r).Total() == 0 {
+		return errors.Wrapf(ErrContradicts, "pool %s gives out no address of range %s on its own", label(pool), r)
 	}
 	return nil
 }
 
-// takenFor lists the pools that a new one must keep clear of. A named pool is
-// apart from everything. A local one keeps clear of the global ones too.
-func (h *Host) takenFor(ctx context.Context, r PoolRequest, pools []etcdlog.PoolEntry) ([]etcdlog.PoolEntry, error) {
-	if r.Subnet.IsValid() && r.Name != "" {
-		return nil, nil
+// takenFor lists the pools of both spaces that a new one must keep clear of. A
+// named pool is apart from everything, a node's mirror from all but the Swarm
+// network it mirrors.
+func takenFor(r PoolRequest, pools []etcdlog.PoolEntry) []etcdlog.PoolEntry {
+	switch {
+	case !r.Subnet.IsValid():
+		return pools // a subnet of our choice passes over all there are
+	case r.Name != "" || r.node != "":
+		return nil
 	}
-	taken := slices.Clone(pools)
-	if r.Space == events.Local {
-		global, _, err := h.log.Pools(ctx, events.Global)
-		if err != nil {
-			return nil, err
-		}
-		taken = append(taken, global...)
-	}
-	if !r.Subnet.IsValid() {
-		return taken, nil // a subnet of our choice passes over named pools too
-	}
-	return slices.DeleteFunc(taken, func(e etcdlog.PoolEntry) bool { return e.Value.Name != "" }), nil
+	return slices.DeleteFunc(slices.Clone(pools), func(e etcdlog.PoolEntry) bool { return e.Value.Name != "" || e.Value.Node != "" })
 }
 
 func (h *Host) refuseOverlap(ctx context.Context, r PoolRequest, taken []etcdlog.PoolEntry) error {

@@ -19,7 +19,7 @@ import (
 func TestRequestPool(t *testing.T) {
 	t.Parallel()
 	type request = actor.PoolRequest
-	lowest := actor.PolicyWish{Pick: new(events.PickLowest)}
+	lowest := actor.Wish{Pick: new(events.PickLowest)}
 	for _, tt := range []struct {
 		name   string
 		before []request
@@ -69,11 +69,12 @@ func TestRequestPool(t *testing.T) {
 		{name: "another range of the same", before: []request{{Subnet: prefix("10.1.0.0/24"), Range: prefix("10.1.0.64/26")}}, ask: request{Subnet: prefix("10.1.0.0/24"), Range: prefix("10.1.0.128/26")}, want: "10.1.0.0/24", joins: 1},
 		{name: "a range outside", ask: request{Subnet: prefix("10.1.0.0/24"), Range: prefix("10.2.0.64/26")}, want: "range 10.2.0.64/26 is not in 10.1.0.0/24", is: actor.ErrOutOfRange},
 		{name: "a range outside of a pool that is", before: []request{{Subnet: prefix("10.1.0.0/24"), Name: "web"}}, ask: request{Name: "web", Range: prefix("10.0.0.0/8")}, want: "range 10.0.0.0/8 is not in 10.1.0.0/24", is: actor.ErrOutOfRange},
-		{name: "another pick", before: []request{{Subnet: prefix("10.1.0.0/24")}}, ask: request{Subnet: prefix("10.1.0.0/24"), Policy: lowest}, want: "pool 10.1.0.0/24: its pick is serial, not lowest", is: actor.ErrContradicts},
-		{name: "another rest", before: []request{{Subnet: prefix("10.1.0.0/24"), Name: "web"}}, ask: request{Name: "web", Policy: actor.PolicyWish{Quarantine: new(events.Seconds(5))}}, want: "pool web: its quarantine is 1m0s, not 5s", is: actor.ErrContradicts},
-		{name: "no wish contradicts nothing", before: []request{{Subnet: prefix("10.1.0.0/24"), Policy: lowest}}, ask: request{Subnet: prefix("10.1.0.0/24")}, want: "10.1.0.0/24", joins: 1},
-		{name: "the same wish", before: []request{{Subnet: prefix("10.1.0.0/24"), Policy: lowest}}, ask: request{Subnet: prefix("10.1.0.0/24"), Policy: lowest}, want: "10.1.0.0/24", joins: 1},
-		{name: "the other space is another", before: []request{{Subnet: prefix("10.1.0.0/24")}}, ask: request{Space: events.Global, Subnet: prefix("10.1.0.0/24")}, want: "10.1.0.0/24"},
+		{name: "another pick", before: []request{{Subnet: prefix("10.1.0.0/24")}}, ask: request{Subnet: prefix("10.1.0.0/24"), Wish: lowest}, want: "pool 10.1.0.0/24: its pick is serial, not lowest", is: actor.ErrContradicts},
+		{name: "another rest", before: []request{{Subnet: prefix("10.1.0.0/24"), Name: "web"}}, ask: request{Name: "web", Wish: actor.Wish{Quarantine: new(events.Seconds(5))}}, want: "pool web: its quarantine is 1m0s, not 5s", is: actor.ErrContradicts},
+		{name: "no wish contradicts nothing", before: []request{{Subnet: prefix("10.1.0.0/24"), Wish: lowest}}, ask: request{Subnet: prefix("10.1.0.0/24")}, want: "10.1.0.0/24", joins: 1},
+		{name: "the same wish", before: []request{{Subnet: prefix("10.1.0.0/24"), Wish: lowest}}, ask: request{Subnet: prefix("10.1.0.0/24"), Wish: lowest}, want: "10.1.0.0/24", joins: 1},
+		{name: "an overlap of the swarm's with a host's", before: []request{{Subnet: prefix("10.1.0.0/24")}}, ask: request{Space: events.Global, Subnet: prefix("10.1.0.0/24")}, want: "overlaps", is: actor.ErrOverlap},
+		{name: "the other space, by name", before: []request{{Subnet: prefix("10.1.0.0/24")}}, ask: request{Space: events.Global, Name: "web", Subnet: prefix("10.1.0.0/24")}, want: "10.1.0.0/24"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -188,6 +188,9 @@ func (p *Pool) releaseThrough(grant events.ID, c *closing) {
 
 // lastOne says whether nothing is left in the pool but a grant.
 func (p *Pool) lastOne(grant events.ID) bool {
+	if p.state.Pool().Value.Kept {
+		return false // an operator laid it out
+	}
 	for id := range p.state.Grants() {
 		if id != grant && p.grant(id).Present() {
 			return false

@@ -123,6 +123,9 @@ func (p *Pool) dispatch(steps []*step) {
 	proposal := etcdlog.Proposal{ID: p.writer.Log().Clock.NewID(), Stream: events.PoolStream(p.id), Seen: events.NewGuards()}
 	proposal.Seen.Pool, proposal.SeenAt = p.state.Pool(), p.state.Revision()
 	for _, s := range steps {
+		if s.layOut != nil {
+			proposal.Events = append(proposal.Events, *s.layOut)
+		}
 		proposal.Events = append(proposal.Events, s.event)
 		if s.follow != nil {
 			proposal.Events = append(proposal.Events, s.follow)
@@ -201,6 +204,9 @@ func (p *Pool) committed(proposal etcdlog.Proposal, steps []*step, record events
 	now := time.Now()
 	for _, s := range steps {
 		p.unqueue(s)
+		if s.layOut != nil {
+			p.laidOutAt = record.Revision
+		}
 		switch e := s.event.(type) {
 		case events.AddressAllocated:
 			p.settleAllocated(s, e, record.Revision)
@@ -251,7 +257,7 @@ func (p *Pool) lostRace(proposal etcdlog.Proposal, steps []*step, c *etcdlog.Con
 	}
 	var again, contested []*step
 	for _, s := range steps {
-		moved := s.addr.IsValid() && proposal.Seen.Held[s.addr].Revision != c.Now.Held[s.addr].Revision ||
+		moved := s.layOut != nil || s.addr.IsValid() && proposal.Seen.Held[s.addr].Revision != c.Now.Held[s.addr].Revision ||
 			s.leansOnGrant() && proposal.Seen.Grants[s.grant].Revision != c.Now.Grants[s.grant].Revision
 		if moved || s.retires() {
 			contested = append(contested, s)
@@ -263,6 +269,14 @@ func (p *Pool) lostRace(proposal etcdlog.Proposal, steps []*step, c *etcdlog.Con
 	for _, s := range contested {
 		if t, ok := s.task.(*allocateTask); ok {
 			t.contested = true
+		}
+		if s.layOut != nil {
+			// Somebody else chose the router, or changed the pool: it is decided
+			// again on what the projection will tell of that.
+			p.unqueue(s)
+			p.reach(c.Revision, s.task)
+			p.unpark(s)
+			continue
 		}
 		if s.retires() {
 			// Somebody joined the pool that was about to retire. Who it was the

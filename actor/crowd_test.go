@@ -64,20 +64,20 @@ func TestCrowdOnOneHost(t *testing.T) {
 	for _, tt := range []struct {
 		workers, rounds int
 		subnet          string
-		policy          actor.PolicyWish
+		policy          actor.Wish
 	}{
 		{workers: 64, rounds: 12, subnet: "10.1.0.0/22"},
 		{workers: 256, rounds: 4, subnet: "10.1.0.0/23"},
 		// Hardly enough: whatever is released is given out again at once.
-		{workers: 64, rounds: 12, subnet: "10.1.0.0/26", policy: actor.PolicyWish{Quarantine: new(events.Seconds(1))}},
-		{workers: 64, rounds: 8, subnet: "10.1.0.0/25", policy: actor.PolicyWish{Pick: new(events.PickRandom)}},
-		{workers: 64, rounds: 8, subnet: "10.1.0.0/25", policy: actor.PolicyWish{Pick: new(events.PickLowest), Quarantine: new(events.Seconds(0))}},
+		{workers: 64, rounds: 12, subnet: "10.1.0.0/26", policy: actor.Wish{Quarantine: new(events.Seconds(1))}},
+		{workers: 64, rounds: 8, subnet: "10.1.0.0/25", policy: actor.Wish{Pick: new(events.PickRandom)}},
+		{workers: 64, rounds: 8, subnet: "10.1.0.0/25", policy: actor.Wish{Pick: new(events.PickLowest), Quarantine: new(events.Seconds(0))}},
 	} {
 		t.Run(fmt.Sprintf("%d on %s", tt.workers, tt.subnet), func(t *testing.T) {
 			t.Parallel()
 			b := newBed(t)
 			d := b.start("h1")
-			ref := d.pool(actor.PoolRequest{Subnet: prefix(tt.subnet), Policy: tt.policy})
+			ref := d.pool(actor.PoolRequest{Subnet: prefix(tt.subnet), Wish: tt.policy})
 			l := newLedger(t)
 			var wg sync.WaitGroup
 			var dry atomic.Int64
@@ -171,7 +171,7 @@ func TestCrowdOfHosts(t *testing.T) {
 			var refs []actor.Ref
 			for i := range 4 {
 				hosts = append(hosts, b.start(fmt.Sprint("h", i)))
-				refs = append(refs, hosts[i].pool(actor.PoolRequest{Subnet: prefix("10.1.0.0/26"), Policy: actor.PolicyWish{Pick: &pick}}))
+				refs = append(refs, hosts[i].pool(actor.PoolRequest{Subnet: prefix("10.1.0.0/26"), Wish: actor.Wish{Pick: &pick}}))
 			}
 			var wg sync.WaitGroup
 			var refused atomic.Int64
@@ -270,7 +270,7 @@ func TestHostsComeAndGo(t *testing.T) {
 	}
 	wg.Wait()
 	eventually(t, "the pool's end", func() bool {
-		pools, _, err := b.log.Pools(b.ctx(), events.Local)
+		pools, _, err := b.log.Pools(b.ctx())
 		return err == nil && len(pools) == 0
 	})
 	streams, err := b.log.Streams(b.ctx())

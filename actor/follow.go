@@ -95,6 +95,7 @@ func (p *Pool) begin(state *projection.Pool, tail []events.Record) {
 		return
 	}
 	p.picker = newPicker(state, p.place())
+	p.remember()
 	clear(p.asks)
 	p.dry = false
 	for addr, guard := range state.HeldAll() {
@@ -141,9 +142,18 @@ func (p *Pool) notice(r events.Record, now time.Time) {
 		switch e := e.(type) {
 		case events.PoolCreated:
 			p.picker = newPicker(p.state, p.place())
+			p.remember()
+		case events.PoolChanged:
+			p.picker.lay(e.Layout)
 		case events.GrantOpened, events.GrantClosed, events.GrantReopened:
 			p.picker.place = p.place()
+		case events.AddressReserved:
+			p.refresh(e.Address)
+		case events.AddressUnreserved:
+			p.dry = false
+			p.refresh(e.Address)
 		case events.AddressAllocated:
+			p.memory.note(e, r.Revision)
 			p.refresh(e.Address)
 			if held := p.state.Held(e.Address).Value; len(held) > 0 {
 				p.index(e.Address, held[len(held)-1])

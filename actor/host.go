@@ -28,8 +28,10 @@ type Options struct {
 	Identity Identity
 	// Blocks are where the subnets come from of pools whose creator names none;
 	// Routes lists what is passed over beside the pools that exist.
-	Blocks   []Block
-	Routes   func() ([]netip.Prefix, error)
+	Blocks []Block
+	Routes func() ([]netip.Prefix, error)
+	// Mirrors says that Swarm uses this daemon: see mirror.go.
+	Mirrors  bool
 	Observer Observer
 	Logger   zerolog.Logger
 }
@@ -41,6 +43,7 @@ type Host struct {
 	presence *presence
 	blocks   []Block
 	routes   func() ([]netip.Prefix, error)
+	mirrors  bool
 	observer Observer
 	logger   zerolog.Logger
 
@@ -67,7 +70,7 @@ func Join(ctx context.Context, o Options) (*Host, error) {
 		return nil, err
 	}
 	h := &Host{
-		log: o.Log, writer: p.writer, presence: p, blocks: o.Blocks, routes: o.Routes, observer: o.Observer, logger: o.Logger,
+		log: o.Log, writer: p.writer, presence: p, blocks: o.Blocks, routes: o.Routes, mirrors: o.Mirrors, observer: o.Observer, logger: o.Logger,
 		pools: map[events.ID]*Pool{}, moved: map[events.ID]events.ID{}, doomed: make(chan error, 1),
 	}
 	h.life, h.end = context.WithCancel(context.WithoutCancel(ctx))
@@ -81,19 +84,17 @@ func Join(ctx context.Context, o Options) (*Host, error) {
 
 // startPools starts the pools that this host has a grant in.
 func (h *Host) startPools(ctx context.Context) error {
-	for _, space := range events.Spaces() {
-		pools, _, err := h.log.Pools(ctx, space)
+	pools, _, err := h.log.Pools(ctx)
+	if err != nil {
+		return err
+	}
+	for _, entry := range pools {
+		hosts, err := h.log.GrantHosts(ctx, entry.ID)
 		if err != nil {
 			return err
 		}
-		for _, entry := range pools {
-			hosts, err := h.log.GrantHosts(ctx, entry.ID)
-			if err != nil {
-				return err
-			}
-			if hosts[h.writer.Host()] || hosts[""] {
-				h.pool(space, entry.ID)
-			}
+		if hosts[h.writer.Host()] || hosts[""] {
+			h.pool(entry.Value.Space, entry.ID)
 		}
 	}
 	return nil
@@ -288,11 +289,11 @@ func (h *Host) toHolder(ctx context.Context, ref Ref, t func() task) (Answer, er
 	if err != nil || answer.Revision != 0 {
 		return answer, err
 	}
-	pools, _, err := h.log.Pools(ctx, ref.Space)
+	pools, _, err := h.log.Pools(ctx)
 	if err != nil {
 		return Answer{}, storeSilentIf(err)
 	}
-	entry, err := home(pools, ref)
+	entry, err := h.home(pools, ref)
 	if err != nil || entry == nil || entry.ID == ref.Pool {
 		return answer, nil //nolint:nilerr // a pool that contradicts cannot be meant: the release is harmless
 	}

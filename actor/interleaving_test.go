@@ -193,7 +193,7 @@ func TestStoreIsSwapped(t *testing.T) {
 				return !d.Alive()
 			})
 			wantErr(t, d.stop(), etcdlog.ErrOtherStore)
-			if pools, _, err := other.log.Pools(other.ctx(), events.Local); err != nil || len(pools) > 0 {
+			if pools, _, err := other.log.Pools(other.ctx()); err != nil || len(pools) > 0 {
 				t.Errorf("it went on in the other store: %v %v", pools, err)
 			}
 		})

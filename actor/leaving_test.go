@@ -308,7 +308,7 @@ func TestReopen(t *testing.T) {
 	t.Parallel()
 	want := map[string][]string{"10.1.0.1": {"gateway"}, "10.1.0.2": {"auxiliary"}, "10.1.0.3": {"auxiliary"}}
 	open := func(d *daemon) actor.Ref {
-		ref := d.pool(actor.PoolRequest{Subnet: prefix("10.1.0.0/24"), Range: prefix("10.1.0.64/26"), Policy: actor.PolicyWish{Pick: new(events.PickLowest)}})
+		ref := d.pool(actor.PoolRequest{Subnet: prefix("10.1.0.0/24"), Range: prefix("10.1.0.64/26"), Wish: actor.Wish{Pick: new(events.PickLowest)}})
 		d.ask(ref, gateway("10.1.0.1"))
 		d.ask(ref, plain("10.1.0.2"))
 		d.ask(ref, plain("10.1.0.3"))
@@ -320,7 +320,7 @@ func TestReopen(t *testing.T) {
 		if !prefix("10.1.0.64/26").Contains(a.Address) {
 			b.tb.Errorf("got %s, outside the range", a.Address)
 		}
-		pools, _, err := b.log.Pools(b.ctx(), events.Local)
+		pools, _, err := b.log.Pools(b.ctx())
 		if err != nil {
 			b.tb.Fatal(err)
 		}
@@ -445,7 +445,7 @@ func TestReopen(t *testing.T) {
 			t.Errorf("%+v", a)
 		}
 		d.closeGrant(ref)
-		pools, _, err := elsewhere.log.Pools(b.ctx(), events.Local)
+		pools, _, err := elsewhere.log.Pools(b.ctx())
 		if err != nil || len(pools) != 0 {
 			t.Errorf("left %v, %v", pools, err)
 		}
@@ -537,7 +537,7 @@ func TestReopenedPolicyIsOlderThanTheGrant(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	d := b.start("h1")
-	ref := d.pool(actor.PoolRequest{Subnet: prefix("10.1.0.0/24"), Policy: actor.PolicyWish{Pick: new(events.PickLowest)}})
+	ref := d.pool(actor.PoolRequest{Subnet: prefix("10.1.0.0/24"), Wish: actor.Wish{Pick: new(events.PickLowest)}})
 	d.closeGrant(ref)
 	stamp := ulid.ULID(ref.Grant)
 	if err := stamp.SetTime(stamp.Time() + 3*3_600_000); err != nil {
@@ -545,7 +545,7 @@ func TestReopenedPolicyIsOlderThanTheGrant(t *testing.T) {
 	}
 	ref.Grant = events.ID(stamp)
 	d.ask(ref, endpoint(1))
-	pools, _, err := b.log.Pools(b.ctx(), events.Local)
+	pools, _, err := b.log.Pools(b.ctx())
 	if err != nil || len(pools) != 1 || pools[0].Value.Pick != events.PickLowest {
 		t.Errorf("%v %v", pools, err)
 	}

@@ -19,6 +19,8 @@ type step struct {
 	// follow is the second event of a step that has two (the pool's end with its
 	// last grant's).
 	follow events.Event
+	// layOut, if not nil, goes before the event: it gives the pool its router.
+	layOut *events.PoolChanged
 	// parked are tasks about the same address or grant: decided once this is
 	// settled.
 	parked []task
@@ -71,7 +73,9 @@ type overlay struct {
 	byAddr  map[netip.Addr]*step
 	byGrant map[events.ID]*step // that change the grant itself
 	byAsk   map[askKey]*step
-	through map[events.ID]int // pending steps about an address held through a grant
+	// layingOut is the pending step that gives the pool its router.
+	layingOut *step
+	through   map[events.ID]int // pending steps about an address held through a grant
 
 	held   map[netip.Addr]newer[events.Held]
 	grants map[events.ID]newer[events.Grant]
@@ -97,6 +101,9 @@ func (o *overlay) add(s *step) {
 	if s.ask != (askKey{}) {
 		o.byAsk[s.ask] = s
 	}
+	if s.layOut != nil {
+		o.layingOut = s
+	}
 }
 
 // empty says whether no step is pending.
@@ -116,6 +123,9 @@ func (o *overlay) remove(s *step) {
 	}
 	if o.byAsk[s.ask] == s {
 		delete(o.byAsk, s.ask)
+	}
+	if o.layingOut == s {
+		o.layingOut = nil
 	}
 }
 

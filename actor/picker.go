@@ -19,8 +19,11 @@ import (
 // every change of one address; it decides nothing about who may have one.
 type picker struct {
 	subnet projection.Subnet
+	layout events.Layout
 	policy events.Policy
 	busy   *bitmap.Set
+	// spans are what a range gives out by the layout, worked out once.
+	spans map[netip.Prefix]projection.Spans
 	// last is where the last pick in a range was; the next one follows it.
 	last map[netip.Prefix]uint64
 	// place spreads the hosts of a pool: 0 for the first, see start.
@@ -36,10 +39,27 @@ type rest struct {
 }
 
 func newPicker(p *projection.Pool, place int) *picker {
+	pool := p.Pool().Value
 	return &picker{
-		subnet: p.Subnet(), policy: p.Pool().Value.Policy, busy: p.Taken(), place: place,
-		last: map[netip.Prefix]uint64{}, resting: map[uint64]time.Time{},
+		subnet: p.Subnet(), layout: pool.Layout, policy: pool.Policy, busy: p.Taken(), place: place,
+		spans: map[netip.Prefix]projection.Spans{}, last: map[netip.Prefix]uint64{}, resting: map[uint64]time.Time{},
 	}
+}
+
+// lay gives the picker another layout.
+func (k *picker) lay(l events.Layout) {
+	k.layout = l
+	clear(k.spans)
+}
+
+// of is what a grant's range gives out on its own.
+func (k *picker) of(within netip.Prefix) projection.Spans {
+	spans, known := k.spans[within]
+	if !known {
+		spans = k.subnet.Assignable(k.layout, within)
+		k.spans[within] = spans
+	}
+	return spans
 }
 
 // set says of an address whether it is taken, by a holding or by one pending.
@@ -93,8 +113,7 @@ func (k *picker) drop(r rest) bool {
 // moved notes that an address was picked in a range, by this host. One outside
 // was asked for by name.
 func (k *picker) moved(within netip.Prefix, a netip.Addr) {
-	first, last, ok := k.subnet.Interval(within)
-	if offset, known := k.subnet.Offset(a); ok && known && offset >= first && offset <= last {
+	if offset, known := k.subnet.Offset(a); known && k.of(within).Contains(offset) {
 		k.last[within] = offset
 	}
 }
@@ -102,29 +121,29 @@ func (k *picker) moved(within netip.Prefix, a netip.Addr) {
 // next picks a free address of a range by the pool's policy; false when there is
 // none. The pick is not marked: the caller does.
 func (k *picker) next(within netip.Prefix, now time.Time) (netip.Addr, bool) {
-	first, last, ok := k.subnet.Interval(within)
-	if !ok {
+	spans := k.of(within)
+	if spans.Total() == 0 {
 		return netip.Addr{}, false
 	}
 	k.wake(now)
-	from := first
+	var from uint64
 	switch k.policy.Pick {
 	case events.PickLowest:
 	case events.PickRandom:
-		from = first + rand.Uint64N(last-first+1)
+		from = spans.At(rand.Uint64N(spans.Total()))
 	case events.PickSerial:
 		if at, known := k.last[within]; known {
 			from = at + 1
 		} else {
-			from = first + k.start(last-first)
+			from = spans.At(k.start(spans.Total() - 1))
 		}
 	}
-	offset, ok := k.busy.NextFree(from, last)
-	if !ok && from > first {
-		offset, ok = k.busy.NextFree(first, min(from-1, last))
+	offset, ok := spans.Next(from, k.busy.NextFree)
+	if !ok && from > 0 {
+		offset, ok = spans.Next(0, k.busy.NextFree)
 	}
 	if !ok {
-		offset, ok = k.longestRested(first, last)
+		offset, ok = k.longestRested(spans)
 	}
 	if !ok {
 		return netip.Addr{}, false
@@ -133,28 +152,37 @@ func (k *picker) next(within netip.Prefix, now time.Time) (netip.Addr, bool) {
 	return k.subnet.Addr(offset), true
 }
 
-// lowest picks the first free address of a range, resting or not: what a gateway
-// gets when nobody named one.
-func (k *picker) lowest(within netip.Prefix) (netip.Addr, bool) {
-	first, last, ok := k.subnet.Interval(within)
-	if !ok {
-		return netip.Addr{}, false
+// gateway picks what a gateway gets that nobody named: the first free address,
+// resting or not, of those kept for the hosts' bridges, or else of a range.
+func (k *picker) gateway(within netip.Prefix) (netip.Addr, bool) {
+	if addr, ok := k.lowest(k.subnet.HostSpans(k.layout)); ok {
+		return addr, true
 	}
-	best, ok := k.busy.NextFree(first, last)
+	return k.lowest(k.of(within))
+}
+
+func (k *picker) lowest(spans projection.Spans) (netip.Addr, bool) {
+	best, ok := spans.Next(0, k.busy.NextFree)
 	for offset := range k.resting {
-		if offset >= first && offset <= last && (!ok || offset < best) {
+		if spans.Contains(offset) && (!ok || offset < best) {
 			best, ok = offset, true
 		}
 	}
 	return k.subnet.Addr(best), ok
 }
 
+// gives says whether an address is one that a range gives out on its own.
+func (k *picker) gives(within netip.Prefix, a netip.Addr) bool {
+	offset, ok := k.subnet.Offset(a)
+	return ok && k.of(within).Contains(offset)
+}
+
 // longestRested ends the oldest rest in a range before its time: resting is a
 // preference, and nothing else is free.
-func (k *picker) longestRested(first, last uint64) (uint64, bool) {
+func (k *picker) longestRested(spans projection.Spans) (uint64, bool) {
 	k.forgetStale()
 	for _, r := range k.queue {
-		if r.offset >= first && r.offset <= last && k.drop(r) {
+		if spans.Contains(r.offset) && k.drop(r) {
 			return r.offset, true // and stale from now on
 		}
 	}

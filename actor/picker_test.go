@@ -65,8 +65,8 @@ func TestPickerOrder(t *testing.T) {
 		{name: "a gateway of a range", subnet: "10.0.0.0/24", policy: policy(events.PickSerial, 60), within: "10.0.0.64/26", do: "+g", want: "64"},
 		{name: "no gateway left", subnet: "10.0.0.0/30", policy: policy(events.PickSerial, 60), do: "+g +g +g", want: "1 2 none"},
 		{name: "the second host begins in the middle", subnet: "10.0.0.0/24", policy: policy(events.PickSerial, 0), place: 1, do: "+ +", want: "127 128"},
-		{name: "the third at a quarter", subnet: "10.0.0.0/24", policy: policy(events.PickSerial, 0), place: 2, do: "+ +", want: "63 64"},
-		{name: "the fourth at three quarters", subnet: "10.0.0.0/24", policy: policy(events.PickSerial, 0), place: 3, do: "+ +", want: "191 192"},
+		{name: "the third at a quarter", subnet: "10.0.0.0/24", policy: policy(events.PickSerial, 0), place: 2, do: "+ +", want: "64 65"},
+		{name: "the fourth at three quarters", subnet: "10.0.0.0/24", policy: policy(events.PickSerial, 0), place: 3, do: "+ +", want: "190 191"},
 		{name: "from the middle round to the start", subnet: "10.0.0.0/29", policy: policy(events.PickSerial, 0), place: 1, do: "+ + + + + + +", want: "3 4 5 6 1 2 none"},
 		{name: "/31", subnet: "10.0.0.0/31", policy: policy(events.PickSerial, 60), do: "+ + +", want: "0 1 none"},
 		{name: "/32", subnet: "10.0.0.7/32", policy: policy(events.PickSerial, 60), do: "+ + -10.0.0.7 +", want: "7 none 7"},
@@ -84,7 +84,7 @@ func TestPickerOrder(t *testing.T) {
 					if step == "+" {
 						a, ok = k.next(within, now)
 					} else {
-						a, ok = k.lowest(within)
+						a, ok = k.lowest(k.of(within))
 					}
 					if !ok {
 						got += " none"
@@ -274,7 +274,7 @@ func TestPickerAgainstModel(t *testing.T) {
 				for o := first; o <= end && !found; o++ {
 					want, found = o, !n.taken[o] && !n.subnet.Reserved(n.subnet.Addr(o))
 				}
-				a, ok := k.lowest(within)
+				a, ok := k.lowest(k.of(within))
 				if ok != found || ok && a != n.subnet.Addr(want) {
 					t.Fatalf("gateway %s (%v), want %d (%v)", a, ok, want, found)
 				}

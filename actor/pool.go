@@ -78,6 +78,9 @@ type Pool struct {
 	// answer that went astray takes them back.
 	repeated map[events.ID]bool
 	latest   int64
+	// laidOutAt is the revision of this host's last commit that changed the layout.
+	laidOutAt int64
+	memory    *memory // nil without the sticky policy
 
 	batch      []*step
 	batchLimit int

@@ -44,22 +44,18 @@ func (h *Host) reopen(ctx context.Context, ref Ref) error {
 // planReopen decides where and with what a grant is opened again. The plan
 // repeats when it is open already.
 func (h *Host) planReopen(ctx context.Context, ref Ref) (grantPlan, error) {
-	pools, readAt, err := h.log.Pools(ctx, ref.Space)
+	pools, readAt, err := h.log.Pools(ctx)
 	if err != nil {
 		return grantPlan{}, err
 	}
-	entry, err := home(pools, ref)
+	entry, err := h.home(pools, ref)
 	if err != nil {
 		return grantPlan{}, err
 	}
 	plan := grantPlan{ref: ref, seen: events.NewGuards(), readAt: readAt}
 	if entry == nil {
-		request := PoolRequest{Space: ref.Space, Subnet: ref.Subnet, Name: ref.Name}
-		taken, err := h.takenFor(ctx, request, pools)
-		if err != nil {
-			return grantPlan{}, err
-		}
-		if err := h.refuseOverlap(ctx, request, taken); err != nil {
+		request := h.again(pools, ref)
+		if err := h.refuseOverlap(ctx, request, takenFor(request, pools)); err != nil {
 			return grantPlan{}, err
 		}
 		plan.ref.Pool = h.log.Clock.NewID()
@@ -90,12 +86,13 @@ func (h *Host) planReopen(ctx context.Context, ref Ref) (grantPlan, error) {
 	if entry == nil {
 		from = ref.Pool.Time()
 	}
-	policy, lost, err := h.lostAtClosing(ctx, ref, from.Add(-clockSlack))
+	created, lost, err := h.lostAtClosing(ctx, ref, from.Add(-clockSlack))
 	if err != nil {
 		return grantPlan{}, err
 	}
 	if entry == nil {
-		plan.events = append(plan.events, events.PoolCreated{Space: ref.Space, Name: ref.Name, Subnet: ref.Subnet, Policy: policy})
+		created.Node = h.again(pools, ref).node
+		plan.events = append(plan.events, created)
 	}
 	plan.events = append(plan.events, events.GrantReopened{Grant: ref.Grant, Host: ref.Host, Range: ref.Range})
 	for addr, a := range lost {
@@ -110,28 +107,32 @@ func (h *Host) planReopen(ctx context.Context, ref Ref) (grantPlan, error) {
 	return plan, nil
 }
 
+// again is the request that a grant once answered, as far as its PoolID tells.
+func (h *Host) again(pools []etcdlog.PoolEntry, ref Ref) PoolRequest {
+	return h.mirrored(pools, PoolRequest{Space: ref.Space, Subnet: ref.Subnet, Name: ref.Name})
+}
+
 // home finds the pool a grant belongs in: its own, or when that is gone one that
 // stands for the same.
-func home(pools []etcdlog.PoolEntry, ref Ref) (*etcdlog.PoolEntry, error) {
+func (h *Host) home(pools []etcdlog.PoolEntry, ref Ref) (*etcdlog.PoolEntry, error) {
 	for i := range pools {
 		if pools[i].ID == ref.Pool {
 			return &pools[i], nil
 		}
 	}
-	return match(pools, PoolRequest{Space: ref.Space, Subnet: ref.Subnet, Name: ref.Name})
+	return match(pools, h.again(pools, ref))
 }
 
 // clockSlack is how far clocks may differ that IDs were named by.
 const clockSlack = time.Hour
 
 // lostAtClosing finds, in the log from a time on, the gateway and auxiliary
-// addresses that a grant's last closing released, and the policy its pool was
-// created with.
-func (h *Host) lostAtClosing(ctx context.Context, ref Ref, from time.Time) (events.Policy, map[netip.Addr]events.AddressAllocated, error) {
-	policy := events.DefaultPolicy()
+// addresses that a grant's last closing released, and its pool as it was last.
+func (h *Host) lostAtClosing(ctx context.Context, ref Ref, from time.Time) (events.PoolCreated, map[netip.Addr]events.AddressAllocated, error) {
+	pool := events.PoolCreated{Space: ref.Space, Name: ref.Name, Subnet: ref.Subnet, Policy: events.DefaultPolicy()}
 	records, err := h.log.Since(ctx, events.PoolStream(ref.Pool), from)
 	if err != nil {
-		return policy, nil, errors.Wrap(err, "look for what the grant held")
+		return pool, nil, errors.Wrap(err, "look for what the grant held")
 	}
 	allocated := map[events.ID]events.AddressAllocated{}
 	lost := map[netip.Addr]events.AddressAllocated{}
@@ -139,7 +140,9 @@ func (h *Host) lostAtClosing(ctx context.Context, ref Ref, from time.Time) (even
 		for _, e := range r.Events {
 			switch e := e.(type) {
 			case events.PoolCreated:
-				policy = e.Policy
+				pool.Policy, pool.Layout = e.Policy, e.Layout
+			case events.PoolChanged:
+				pool.Layout = e.Layout
 			case events.GrantClosing:
 				if e.Grant == ref.Grant {
 					clear(lost)
@@ -156,5 +159,5 @@ func (h *Host) lostAtClosing(ctx context.Context, ref Ref, from time.Time) (even
 			}
 		}
 	}
-	return policy, lost, nil
+	return pool, lost, nil
 }

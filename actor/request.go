@@ -20,12 +20,18 @@ var (
 	ErrExhausted = errors.New("no available addresses")
 	// ErrOutOfRange is returned for an address that the pool does not give out.
 	ErrOutOfRange = errors.New("requested address is out of range")
+	// ErrSetAside is returned for an address that no endpoint may have: it is
+	// excluded, a host's, or the router.
+	ErrSetAside = errors.New("the address is set aside")
 	// ErrNoGrant is returned for a grant that is not open.
 	ErrNoGrant = errors.New("the grant is not open")
 	// ErrOverlap is returned when a new pool would overlap one that exists.
 	ErrOverlap = errors.New("pool overlaps with other one on this address space")
 	// ErrContradicts is returned for a request that contradicts the pool it names.
 	ErrContradicts = errors.New("the pool exists with other settings")
+	// ErrMirror is returned for an ask without an address in a node's mirror of a
+	// Swarm network.
+	ErrMirror = errors.New("the addresses of a Swarm network are its manager's to choose")
 	// ErrStoreSilent is returned when the store gave no answer in time.
 	ErrStoreSilent = errors.New("the store does not answer")
 	// ErrOverloaded is returned when a pool's mailbox is full.

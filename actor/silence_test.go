@@ -92,7 +92,7 @@ func TestSilence(t *testing.T) {
 			})
 			b.same(ref, map[string][]string{given.Address.String(): {"endpoint"}})
 			eventually(t, "the refused pool's end", func() bool {
-				pools, _, err := b.log.Pools(b.ctx(), events.Local)
+				pools, _, err := b.log.Pools(b.ctx())
 				return err == nil && len(pools) == 1
 			})
 			b.agree(ref)

@@ -48,6 +48,8 @@ type Serve struct {
 	// DefaultAddressPools are what pools without a subnet are cut from, each
 	// "BASE,SIZE" as [ParseAddressPool] reads it. None: the built-in ones.
 	DefaultAddressPools []string `koanf:"default-address-pool"`
+	// Managed says that this daemon is a managed plugin, which Swarm uses.
+	Managed bool `koanf:"managed"`
 }
 
 // Config is everything that was asked for.

@@ -48,6 +48,7 @@ var options = []option{
 	{"engine", as(readEngine)},
 	{"listen", as(readListen)},
 	{"default-address-pool", readAddressPools},
+	{"managed", readBool},
 }
 
 func optionNamed(name string) (option, bool) {
@@ -90,6 +91,7 @@ func RegisterServe(flags *pflag.FlagSet, around Surroundings) {
 	r.text("host", "", "", "this host's `name` in the log (default the host name)")
 	r.text("engine", "", defaults.Engine, "`address` of Docker's API, or off to do without")
 	r.text("listen", "", defaults.Listen, "`address` for metrics, health and console, or off")
+	r.flag("managed", "this daemon is a managed plugin, which Swarm uses on each of its nodes")
 	r.list("default-address-pool", "`BASE,SIZE` that pools without a subnet are cut from, repeatable (default 10.0.0.0/8,24 and a unique local /48 by /64)")
 }
 

@@ -153,6 +153,8 @@ func DecodeEvent(raw json.RawMessage) (Event, error) {
 	switch name {
 	case TypePoolCreated:
 		e, err = decodeAs[PoolCreated](body)
+	case TypePoolChanged:
+		e, err = decodeAs[PoolChanged](body)
 	case TypePoolRetired:
 		e, err = decodeAs[PoolRetired](body)
 	case TypePoolExhausted:
@@ -169,6 +171,10 @@ func DecodeEvent(raw json.RawMessage) (Event, error) {
 		e, err = decodeAs[AddressAllocated](body)
 	case TypeAddressReleased:
 		e, err = decodeAs[AddressReleased](body)
+	case TypeAddressReserved:
+		e, err = decodeAs[AddressReserved](body)
+	case TypeAddressUnreserved:
+		e, err = decodeAs[AddressUnreserved](body)
 	case TypeHostJoined:
 		e, err = decodeAs[HostJoined](body)
 	case TypeHostAdopted:

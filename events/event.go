@@ -24,17 +24,20 @@ type Event interface {
 
 // The wire names of the events, as users see them in `ipamlog tail`.
 const (
-	TypePoolCreated      = "pool.created"
-	TypePoolRetired      = "pool.retired"
-	TypePoolExhausted    = "pool.exhausted"
-	TypeGrantOpened      = "grant.opened"
-	TypeGrantClosing     = "grant.closing"
-	TypeGrantClosed      = "grant.closed"
-	TypeGrantReopened    = "grant.reopened"
-	TypeAddressAllocated = "address.allocated"
-	TypeAddressReleased  = "address.released"
-	TypeHostJoined       = "host.joined"
-	TypeHostAdopted      = "host.adopted"
+	TypePoolCreated       = "pool.created"
+	TypePoolChanged       = "pool.changed"
+	TypePoolRetired       = "pool.retired"
+	TypePoolExhausted     = "pool.exhausted"
+	TypeGrantOpened       = "grant.opened"
+	TypeGrantClosing      = "grant.closing"
+	TypeGrantClosed       = "grant.closed"
+	TypeGrantReopened     = "grant.reopened"
+	TypeAddressAllocated  = "address.allocated"
+	TypeAddressReleased   = "address.released"
+	TypeAddressReserved   = "address.reserved"
+	TypeAddressUnreserved = "address.unreserved"
+	TypeHostJoined        = "host.joined"
+	TypeHostAdopted       = "host.adopted"
 )
 
 // PoolCreated opens a pool's stream: one subnet in one address space.
@@ -43,6 +46,17 @@ type PoolCreated struct {
 	Name   string       `json:"name,omitempty"` // empty: found by its subnet
 	Subnet netip.Prefix `json:"subnet"`
 	Policy
+	Layout
+	Kept  bool   `json:"kept,omitempty"` // an operator laid it out: it stands without grants
+	Node  string `json:"node,omitempty"` // the host whose own mirror of a Swarm network it is
+	Extra `json:"-"`
+}
+
+// PoolChanged gives a pool another layout, in the place of the one it had.
+type PoolChanged struct {
+	Space Space `json:"space"`
+	Layout
+	Kept  bool `json:"kept,omitempty"`
 	Extra `json:"-"`
 }
 
@@ -115,6 +129,22 @@ type AddressReleased struct {
 	Extra `json:"-"`
 }
 
+// AddressReserved begins a holding by which an operator keeps an address out of
+// use.
+type AddressReserved struct {
+	Allocation ID         `json:"allocation"`
+	Address    netip.Addr `json:"address"`
+	Why        string     `json:"why"`
+	Extra      `json:"-"`
+}
+
+// AddressUnreserved ends such a holding.
+type AddressUnreserved struct {
+	Allocation ID         `json:"allocation"`
+	Address    netip.Addr `json:"address"`
+	Extra      `json:"-"`
+}
+
 // HostJoined says that a host's daemon started, or joined anew after it lost
 // its lease. Each raises the host's incarnation.
 type HostJoined struct {
@@ -144,6 +174,9 @@ type Unknown struct {
 func (PoolCreated) Type() string { return TypePoolCreated }
 
 // Type implements [Event].
+func (PoolChanged) Type() string { return TypePoolChanged }
+
+// Type implements [Event].
 func (PoolRetired) Type() string { return TypePoolRetired }
 
 // Type implements [Event].
@@ -168,6 +201,12 @@ func (AddressAllocated) Type() string { return TypeAddressAllocated }
 func (AddressReleased) Type() string { return TypeAddressReleased }
 
 // Type implements [Event].
+func (AddressReserved) Type() string { return TypeAddressReserved }
+
+// Type implements [Event].
+func (AddressUnreserved) Type() string { return TypeAddressUnreserved }
+
+// Type implements [Event].
 func (HostJoined) Type() string { return TypeHostJoined }
 
 // Type implements [Event].
@@ -183,7 +222,17 @@ func (e PoolCreated) check() error {
 	case !e.Subnet.IsValid() || e.Subnet != e.Subnet.Masked():
 		return errors.Newf("subnet %s is not a network", e.Subnet)
 	}
+	if err := e.Layout.check(e.Subnet); err != nil {
+		return err
+	}
 	return e.Policy.check()
+}
+
+func (e PoolChanged) check() error {
+	if !e.Space.valid() {
+		return errors.Newf("space %q is neither local nor global", e.Space)
+	}
+	return e.Layout.check(netip.Prefix{}) // which subnet it is the log knows
 }
 
 func (e PoolRetired) check() error {
@@ -216,6 +265,23 @@ func (e AddressReleased) check() error {
 	}
 	if e.Reason == "" {
 		return errors.New("no reason")
+	}
+	return need("allocation", e.Allocation)
+}
+
+func (e AddressReserved) check() error {
+	if err := checkAddress(e.Address); err != nil {
+		return err
+	}
+	if e.Why == "" {
+		return errors.New("no reason why")
+	}
+	return need("allocation", e.Allocation)
+}
+
+func (e AddressUnreserved) check() error {
+	if err := checkAddress(e.Address); err != nil {
+		return err
 	}
 	return need("allocation", e.Allocation)
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"go4.org/netipx"
 
 	"github.com/ipamlog/ipamlog/events"
 )
@@ -24,7 +25,7 @@ import (
 // flag adds those that are missing and touches no other.
 var update = flag.Bool("update", false, "add the golden files that are missing")
 
-var equate = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty()}
+var equate = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, netipx.IPRange{}), cmpopts.EquateEmpty()}
 
 func TestGoldenFilesHoldTheSamples(t *testing.T) {
 	for name, want := range samples() {

@@ -72,7 +72,7 @@ func (p Pool) check() error {
 	if !p.Subnet.IsValid() || p.Subnet != p.Subnet.Masked() {
 		return errors.Newf("subnet %s is not a network", p.Subnet)
 	}
-	return nil
+	return p.Layout.check(p.Subnet)
 }
 
 func (g Grant) check() error {

@@ -34,6 +34,9 @@ type Pool struct {
 	Name   string       `json:"name,omitempty"`
 	Subnet netip.Prefix `json:"subnet"`
 	Policy
+	Layout
+	Kept  bool   `json:"kept,omitempty"`
+	Node  string `json:"node,omitempty"`
 	Extra `json:"-"`
 }
 
@@ -63,7 +66,8 @@ type Allocation struct {
 	Grant    ID     `json:"grant,omitzero"`
 	MAC      MAC    `json:"mac,omitzero"`
 	Endpoint string `json:"endpoint,omitempty"`
-	Commit   ID     `json:"commit"` // the commit that allocated it
+	Why      string `json:"why,omitempty"` // of a reservation
+	Commit   ID     `json:"commit"`        // the commit that allocated it
 	Extra    `json:"-"`
 }
 
@@ -119,9 +123,22 @@ func (g *Guards) apply(r Record, e Event) error {
 			Value:    Pool(e),
 			Revision: r.Revision,
 		}
+	case PoolChanged:
+		if !g.Pool.Present() {
+			return errors.Wrap(ErrContradiction, "the pool does not exist")
+		}
+		if err := e.Layout.check(g.Pool.Value.Subnet); err != nil {
+			return errors.Mark(err, ErrContradiction)
+		}
+		pool := g.Pool.Value
+		pool.Layout, pool.Kept = e.Layout, e.Kept
+		g.Pool = Guarded[Pool]{pool, r.Revision}
 	case PoolRetired:
 		if !g.Pool.Present() {
 			return errors.Wrap(ErrContradiction, "the pool does not exist")
+		}
+		if g.Pool.Value.Kept {
+			return errors.Wrap(ErrContradiction, "an operator has laid the pool out")
 		}
 		g.Pool = Guarded[Pool]{}
 	case PoolExhausted:
@@ -148,9 +165,16 @@ func (g *Guards) apply(r Record, e Event) error {
 		}
 		delete(g.Grants, e.Grant)
 	case AddressAllocated:
-		return g.allocate(r, e)
+		return g.hold(r, e.Address, Allocation{
+			ID: e.Allocation, Kind: e.Kind, Shared: e.Shared, Host: e.Host, Grant: e.Grant,
+			MAC: e.MAC, Endpoint: e.Endpoint, Commit: r.ID, Extra: e.Extra,
+		})
+	case AddressReserved:
+		return g.hold(r, e.Address, Allocation{ID: e.Allocation, Kind: Reserved, Why: e.Why, Commit: r.ID, Extra: e.Extra})
 	case AddressReleased:
-		return g.release(r, e)
+		return g.free(r, e.Address, e.Allocation)
+	case AddressUnreserved:
+		return g.free(r, e.Address, e.Allocation)
 	case HostJoined:
 		g.Hosts[e.Host] = Guarded[HostGuard]{HostGuard{Machine: e.Machine, Incarnation: e.Incarnation, Extra: e.Extra}, r.Revision}
 	case HostAdopted:
@@ -165,33 +189,27 @@ func (g *Guards) setGrant(r Record, id ID, grant Grant) {
 	g.Grants[id] = Guarded[Grant]{grant, r.Revision}
 }
 
-func (g *Guards) allocate(r Record, e AddressAllocated) error {
-	held := g.Held[e.Address].Value
-	if !held.Admits(e.Shared) {
-		return errors.Wrapf(ErrContradiction, "%s is held by allocation %s", e.Address, held[0].ID)
+func (g *Guards) hold(r Record, addr netip.Addr, a Allocation) error {
+	held := g.Held[addr].Value
+	if !held.Admits(a.Shared) {
+		return errors.Wrapf(ErrContradiction, "%s is held by allocation %s", addr, held[0].ID)
 	}
-	g.Held[e.Address] = Guarded[Held]{
-		// Never appended in place: a value once read stays as it was.
-		Value: append(slices.Clip(held), Allocation{
-			ID: e.Allocation, Kind: e.Kind, Shared: e.Shared, Host: e.Host, Grant: e.Grant,
-			MAC: e.MAC, Endpoint: e.Endpoint, Commit: r.ID, Extra: e.Extra,
-		}),
-		Revision: r.Revision,
-	}
+	// Never appended in place: a value once read stays as it was.
+	g.Held[addr] = Guarded[Held]{append(slices.Clip(held), a), r.Revision}
 	return nil
 }
 
-func (g *Guards) release(r Record, e AddressReleased) error {
-	held := g.Held[e.Address].Value
-	i := held.Index(e.Allocation)
+func (g *Guards) free(r Record, addr netip.Addr, allocation ID) error {
+	held := g.Held[addr].Value
+	i := held.Index(allocation)
 	if i < 0 {
-		return errors.Wrapf(ErrContradiction, "%s is not held by allocation %s", e.Address, e.Allocation)
+		return errors.Wrapf(ErrContradiction, "%s is not held by allocation %s", addr, allocation)
 	}
 	if len(held) == 1 {
-		delete(g.Held, e.Address)
+		delete(g.Held, addr)
 		return nil
 	}
-	g.Held[e.Address] = Guarded[Held]{slices.Delete(slices.Clone(held), i, i+1), r.Revision}
+	g.Held[addr] = Guarded[Held]{slices.Delete(slices.Clone(held), i, i+1), r.Revision}
 	return nil
 }
 

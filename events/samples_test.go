@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"time"
 
+	"go4.org/netipx"
+
 	"github.com/ipamlog/ipamlog/events"
 )
 
@@ -29,6 +31,16 @@ func commitOf(list ...events.Event) events.Commit {
 	return events.Commit{Time: noon, Host: "h1", Incarnation: 3, Writer: "1.2.0", Events: list}
 }
 
+func layout() events.Layout {
+	parse := netipx.MustParseIPRange
+	return events.Layout{
+		Ranges:     []netipx.IPRange{parse("10.50.0.9-10.50.0.100"), parse("10.50.0.130-10.50.0.130")},
+		Exclude:    []netipx.IPRange{parse("10.50.0.20-10.50.0.29")},
+		HostRanges: []netipx.IPRange{parse("10.50.0.2-10.50.0.8")},
+		Router:     netip.MustParseAddr("10.50.0.1"),
+	}
+}
+
 func raw(s string) json.RawMessage { return json.RawMessage(s) }
 
 // full has every field of every event set, one commit an event.
@@ -40,6 +52,7 @@ func full() map[string]events.Commit {
 			Space: events.Local, Name: "web", Subnet: subnet,
 			Policy: events.Policy{Gateway: events.GatewayAuto, Pick: events.PickLowest, Quarantine: 90},
 		}),
+		"pool.changed":   commitOf(events.PoolChanged{Space: events.Local, Layout: layout(), Kept: true}),
 		"pool.retired":   commitOf(events.PoolRetired{Space: events.Local}),
 		"pool.exhausted": commitOf(events.PoolExhausted{Grant: grantID, Range: within}),
 		"grant.opened":   commitOf(events.GrantOpened{Grant: grantID, Host: "h1", Range: within}),
@@ -53,8 +66,10 @@ func full() map[string]events.Commit {
 		"address.released": commitOf(events.AddressReleased{
 			Allocation: allocID, Address: addr, Reason: events.Released, At: noon.Add(-time.Minute),
 		}),
-		"host.joined":  commitOf(events.HostJoined{Host: "h1", Machine: "4c1d", Incarnation: 3, Version: "1.2.0"}),
-		"host.adopted": commitOf(events.HostAdopted{Host: "h1", Machine: "9f00", Incarnation: 4}),
+		"address.reserved":   commitOf(events.AddressReserved{Allocation: allocID, Address: addr, Why: "the printer"}),
+		"address.unreserved": commitOf(events.AddressUnreserved{Allocation: allocID, Address: addr}),
+		"host.joined":        commitOf(events.HostJoined{Host: "h1", Machine: "4c1d", Incarnation: 3, Version: "1.2.0"}),
+		"host.adopted":       commitOf(events.HostAdopted{Host: "h1", Machine: "9f00", Incarnation: 4}),
 	}
 }
 
@@ -71,6 +86,14 @@ func samples() map[string]events.Commit {
 		events.PoolExhausted{},
 		events.AddressAllocated{Allocation: allocID, Address: netip.MustParseAddr("fd00:1::1"), Kind: events.Gateway, Shared: true},
 		events.AddressReleased{Allocation: allocID, Address: netip.MustParseAddr("fd00:1::1"), Reason: events.GrantEnded},
+	)
+	all["pool.created.laid-out"] = commitOf(
+		events.PoolCreated{
+			Space: events.Local, Name: "lan", Subnet: netip.MustParsePrefix("10.50.0.0/24"),
+			Policy: events.Policy{Gateway: events.GatewayShared, Pick: events.PickRandom, Sticky: events.StickyMAC},
+			Layout: layout(), Kept: true,
+		},
+		events.PoolCreated{Space: events.Local, Subnet: netip.MustParsePrefix("10.0.1.0/24"), Policy: events.DefaultPolicy(), Node: "h2"},
 	)
 	kinds := commitOf()
 	for i, k := range []events.Kind{events.Endpoint, events.Gateway, events.Auxiliary, events.Host, events.Reserved} {

@@ -89,6 +89,8 @@ const (
 	Released    Reason = "released"     // Docker gave it back
 	GrantEnded  Reason = "grant-closed" // its grant was closed under it
 	Compensated Reason = "compensated"  // it was committed, but nobody was told in time
+	Superseded  Reason = "superseded"   // who asked for it after has it now: on a node's mirror of a Swarm network, or as a host's own
+	Unreserve   Reason = "unreserved"   // an operator gave it back to the pool; said by AddressUnreserved, never by AddressReleased
 )
 
 // MAC is a 48-bit hardware address; the zero MAC means none was given.
@@ -150,9 +152,29 @@ const (
 // GatewayMode says whose address a network's gateway is.
 type GatewayMode string
 
-// GatewayAuto is the default: a gateway that was named is shared by every host
-// that names it, an unnamed one is an address of the host's own.
-const GatewayAuto GatewayMode = "auto"
+// The gateway modes.
+const (
+	// GatewayAuto is the default: a gateway that was named is shared by every host
+	// that names it, an unnamed one is an address of the host's own.
+	GatewayAuto GatewayMode = "auto"
+	// GatewayShared is one address for all networks of the pool, also unnamed.
+	GatewayShared GatewayMode = "shared"
+	// GatewayHost is an address of the host's own, also when it was named.
+	GatewayHost GatewayMode = "host"
+	// GatewayNone sets no address aside.
+	GatewayNone GatewayMode = "none"
+)
+
+// Sticky says by what an endpoint is known again that gets its last address back
+// while that is free.
+type Sticky string
+
+// The ways of knowing an endpoint again.
+const (
+	StickyNot  Sticky = "" // not at all
+	StickyName Sticky = "name"
+	StickyMAC  Sticky = "mac"
+)
 
 // Policy is how a pool gives out its addresses. It is fixed when the pool is
 // created; who joins later may repeat it but not contradict it.
@@ -160,6 +182,7 @@ type Policy struct {
 	Gateway    GatewayMode `json:"gateway"`
 	Pick       Pick        `json:"pick"`
 	Quarantine Seconds     `json:"quarantine"` // how long a released address rests while others are free
+	Sticky     Sticky      `json:"sticky,omitempty"`
 }
 
 // DefaultPolicy is the policy of a pool whose creator wished nothing else.
@@ -173,8 +196,15 @@ func (p Policy) check() error {
 	default:
 		return errors.Mark(errors.Newf("pick %q is not serial, lowest or random", p.Pick), errNewerWord)
 	}
-	if p.Gateway != GatewayAuto {
+	switch p.Gateway {
+	case GatewayAuto, GatewayShared, GatewayHost, GatewayNone:
+	default:
 		return errors.Mark(errors.Newf("gateway mode %q is unknown", p.Gateway), errNewerWord)
+	}
+	switch p.Sticky {
+	case StickyNot, StickyName, StickyMAC:
+	default:
+		return errors.Mark(errors.Newf("sticky %q is neither name nor mac", p.Sticky), errNewerWord)
 	}
 	if p.Quarantine < 0 {
 		return errors.Newf("quarantine %d is negative", p.Quarantine)

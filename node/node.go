@@ -179,7 +179,7 @@ func (n *Node) tryJoin(ctx context.Context, observer actor.Observer) (m *members
 	}
 	host, err := actor.Join(asking, actor.Options{
 		Client: client, Log: log, Identity: n.identity,
-		Blocks: blocks, Routes: actor.HostRoutes, Observer: observer, Logger: n.log,
+		Blocks: blocks, Routes: actor.HostRoutes, Mirrors: n.cfg.Managed, Observer: observer, Logger: n.log,
 	})
 	if err != nil {
 		return nil, err

@@ -4,12 +4,14 @@ package plugin
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"go4.org/netipx"
 
 	"github.com/ipamlog/ipamlog/actor"
 	"github.com/ipamlog/ipamlog/events"
@@ -40,22 +42,40 @@ func applyOptions(r *actor.PoolRequest, options map[string]string) error {
 			r.Name = value
 		case "gateway":
 			mode := events.GatewayMode(value)
-			if mode != events.GatewayAuto {
-				return refuse("this version knows the gateway mode auto alone")
+			if !slices.Contains([]events.GatewayMode{events.GatewayAuto, events.GatewayShared, events.GatewayHost, events.GatewayNone}, mode) {
+				return refuse("use auto, shared, host or none")
 			}
-			r.Policy.Gateway = &mode
+			r.Wish.Gateway = &mode
+		case "range":
+			ranges, err := ownRanges(value, r.V6)
+			if err != nil {
+				return refuse(err.Error())
+			}
+			r.Wish.Ranges = ranges
+		case "exclude":
+			ranges, err := ownRanges(value, r.V6)
+			if err != nil {
+				return refuse(err.Error())
+			}
+			r.Wish.Exclude = ranges
+		case "sticky":
+			sticky := events.Sticky(value)
+			if sticky != events.StickyName && sticky != events.StickyMAC {
+				return refuse("use name or mac")
+			}
+			r.Wish.Sticky = &sticky
 		case "pick":
 			pick := events.Pick(value)
 			if !slices.Contains([]events.Pick{events.PickSerial, events.PickLowest, events.PickRandom}, pick) {
 				return refuse("use serial, lowest or random")
 			}
-			r.Policy.Pick = &pick
+			r.Wish.Pick = &pick
 		case "quarantine":
 			rest, err := parseRest(value)
 			if err != nil {
 				return refuse("use a time in whole seconds up to 24h, such as 60s, or 0")
 			}
-			r.Policy.Quarantine = &rest
+			r.Wish.Quarantine = &rest
 		case "prefix":
 			bits, err := strconv.Atoi(value)
 			v4, v6 := bits >= 8 && bits <= 30, bits >= 48 && bits <= 126
@@ -72,11 +92,61 @@ func applyOptions(r *actor.PoolRequest, options map[string]string) error {
 			}
 		default:
 			if !strings.HasPrefix(name, dockerPrefix) {
-				return refuse("no such option, use pool, pick, quarantine, gateway or prefix")
+				return refuse("no such option, use pool, gateway, range, exclude, pick, quarantine, sticky or prefix")
 			}
 		}
 	}
 	return nil
+}
+
+// ownRanges reads a list of ranges, and keeps those of one family: Docker sends the
+// option with the pools of both.
+func ownRanges(text string, v6 bool) ([]netipx.IPRange, error) {
+	all, err := ParseRanges(text)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all, func(r netipx.IPRange) bool { return r.From().Is6() != v6 }), nil
+}
+
+// ParseRanges reads ranges as users write them, separated by commas: A-B, a single
+// address, or a subnet in CIDR form. They come back as [events.Normalize] makes
+// them. Its error is a sentence about the range that is none.
+func ParseRanges(text string) ([]netipx.IPRange, error) {
+	var ranges []netipx.IPRange
+	words := strings.FieldsFunc(text, func(c rune) bool { return strings.ContainsRune(",，、; ", c) })
+	for _, word := range words {
+		r, err := parseRange(word)
+		if err != nil {
+			return nil, err
+		}
+		ranges = append(ranges, r)
+	}
+	if len(ranges) == 0 {
+		return nil, errors.New("name ranges such as 10.0.0.10-10.0.0.50")
+	}
+	return events.Normalize(ranges), nil
+}
+
+func parseRange(word string) (netipx.IPRange, error) {
+	if prefix, err := netip.ParsePrefix(word); err == nil {
+		return netipx.RangeOfPrefix(prefix.Masked()), nil
+	}
+	from, to, two := strings.Cut(word, "-")
+	if !two {
+		to = from
+	}
+	first, err := netip.ParseAddr(from)
+	last, err2 := netip.ParseAddr(to)
+	switch {
+	case err != nil || err2 != nil || first.Zone() != "" || last.Zone() != "" || first.Is4In6() || last.Is4In6():
+		return netipx.IPRange{}, errors.Newf("%q is no range such as 10.0.0.10-10.0.0.50", word)
+	case first.Is4() != last.Is4():
+		return netipx.IPRange{}, errors.Newf("the ends of %s are of different families", word)
+	case last.Less(first):
+		return netipx.IPRange{}, errors.Newf("%s ends before it begins, write %s-%s", word, last, first)
+	}
+	return netipx.IPRangeFrom(first, last), nil
 }
 
 func validName(s string) bool {

@@ -11,11 +11,20 @@ import (
 	"github.com/docker/go-plugins-helpers/ipam"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"go4.org/netipx"
 
 	"github.com/ipamlog/ipamlog/actor"
 	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/plugin"
 )
+
+func ranges(list ...string) []netipx.IPRange {
+	var parsed []netipx.IPRange
+	for _, text := range list {
+		parsed = append(parsed, netipx.MustParseIPRange(text))
+	}
+	return parsed
+}
 
 func TestRequestPoolIsRead(t *testing.T) {
 	type options = map[string]string
@@ -38,20 +47,20 @@ func TestRequestPoolIsRead(t *testing.T) {
 		"any of a length, IPv6":    {pool: "::/64", want: actor.PoolRequest{Bits: 64, V6: true}},
 		"the swarm's":              {space: plugin.GlobalSpace, want: actor.PoolRequest{Space: events.Global}},
 		"pool":                     {options: options{"pool": "web-1.A_b"}, want: actor.PoolRequest{Name: "web-1.A_b"}},
-		"gateway":                  {options: options{"gateway": "auto"}, want: actor.PoolRequest{Policy: actor.PolicyWish{Gateway: new(events.GatewayAuto)}}},
-		"pick serial":              {options: options{"pick": "serial"}, want: actor.PoolRequest{Policy: actor.PolicyWish{Pick: new(events.PickSerial)}}},
-		"pick lowest":              {options: options{"pick": "lowest"}, want: actor.PoolRequest{Policy: actor.PolicyWish{Pick: new(events.PickLowest)}}},
-		"pick random":              {options: options{"pick": "random"}, want: actor.PoolRequest{Policy: actor.PolicyWish{Pick: new(events.PickRandom)}}},
-		"quarantine":               {options: options{"quarantine": "90s"}, want: actor.PoolRequest{Policy: actor.PolicyWish{Quarantine: new(events.Seconds(90))}}},
-		"quarantine in minutes":    {options: options{"quarantine": "5m"}, want: actor.PoolRequest{Policy: actor.PolicyWish{Quarantine: new(events.Seconds(300))}}},
-		"no quarantine":            {options: options{"quarantine": "0"}, want: actor.PoolRequest{Policy: actor.PolicyWish{Quarantine: new(events.Seconds(0))}}},
-		"a day of it":              {options: options{"quarantine": "24h"}, want: actor.PoolRequest{Policy: actor.PolicyWish{Quarantine: new(events.Seconds(86400))}}},
+		"gateway":                  {options: options{"gateway": "auto"}, want: actor.PoolRequest{Wish: actor.Wish{Gateway: new(events.GatewayAuto)}}},
+		"pick serial":              {options: options{"pick": "serial"}, want: actor.PoolRequest{Wish: actor.Wish{Pick: new(events.PickSerial)}}},
+		"pick lowest":              {options: options{"pick": "lowest"}, want: actor.PoolRequest{Wish: actor.Wish{Pick: new(events.PickLowest)}}},
+		"pick random":              {options: options{"pick": "random"}, want: actor.PoolRequest{Wish: actor.Wish{Pick: new(events.PickRandom)}}},
+		"quarantine":               {options: options{"quarantine": "90s"}, want: actor.PoolRequest{Wish: actor.Wish{Quarantine: new(events.Seconds(90))}}},
+		"quarantine in minutes":    {options: options{"quarantine": "5m"}, want: actor.PoolRequest{Wish: actor.Wish{Quarantine: new(events.Seconds(300))}}},
+		"no quarantine":            {options: options{"quarantine": "0"}, want: actor.PoolRequest{Wish: actor.Wish{Quarantine: new(events.Seconds(0))}}},
+		"a day of it":              {options: options{"quarantine": "24h"}, want: actor.PoolRequest{Wish: actor.Wish{Quarantine: new(events.Seconds(86400))}}},
 		"prefix":                   {options: options{"prefix": "26"}, want: actor.PoolRequest{Bits: 26}},
 		"prefix, IPv6":             {v6: true, options: options{"prefix": "80"}, want: actor.PoolRequest{V6: true, Bits: 80}},
 		"prefix, IPv4's":           {v6: true, pool: "fd00::/64", options: options{"prefix": "26"}, want: actor.PoolRequest{Subnet: netip.MustParsePrefix("fd00::/64"), V6: true}},
 		"prefix, as the subnet's":  {pool: "10.1.0.0/24", options: options{"prefix": "24"}, want: actor.PoolRequest{Subnet: subnet}},
 		"Docker's own":             {options: options{"com.docker.network.ipam.serial": "true"}, want: actor.PoolRequest{}},
-		"several":                  {options: options{"pool": "web", "pick": "lowest"}, want: actor.PoolRequest{Name: "web", Policy: actor.PolicyWish{Pick: new(events.PickLowest)}}},
+		"several":                  {options: options{"pool": "web", "pick": "lowest"}, want: actor.PoolRequest{Name: "web", Wish: actor.Wish{Pick: new(events.PickLowest)}}},
 		"another space":            {space: "LocalDefault", refused: "is neither ipamlog-local nor ipamlog-global"},
 		"no subnet at all":         {pool: "nonsense", refused: `"nonsense" is not a subnet such as 10.1.0.0/24`},
 		"an address":               {pool: "10.1.0.0", refused: "is not a subnet"},
@@ -66,7 +75,16 @@ func TestRequestPoolIsRead(t *testing.T) {
 		"an empty name":            {options: options{"pool": ""}, refused: "--ipam-opt pool=: "},
 		"a name with a slash":      {options: options{"pool": "a/b"}, refused: "--ipam-opt pool=a/b: a pool's name has"},
 		"a long name":              {options: options{"pool": strings.Repeat("x", 129)}, refused: "1 to 128"},
-		"another gateway mode":     {options: options{"gateway": "shared"}, refused: "--ipam-opt gateway=shared: "},
+		"a gateway mode of all":    {options: options{"gateway": "shared"}, want: actor.PoolRequest{Wish: actor.Wish{Gateway: new(events.GatewayShared)}}},
+		"another gateway mode":     {options: options{"gateway": "mine"}, refused: "--ipam-opt gateway=mine: use auto, shared, host or none"},
+		"sticky":                   {options: options{"sticky": "mac"}, want: actor.PoolRequest{Wish: actor.Wish{Sticky: new(events.StickyMAC)}}},
+		"sticky to nothing":        {options: options{"sticky": "host"}, refused: "--ipam-opt sticky=host: use name or mac"},
+		"ranges, out of order":     {options: options{"range": "10.1.0.30-10.1.0.39,10.1.0.5，10.1.0.8/31 10.1.0.38-10.1.0.50"}, want: actor.PoolRequest{Wish: actor.Wish{Ranges: ranges("10.1.0.5-10.1.0.5", "10.1.0.8-10.1.0.9", "10.1.0.30-10.1.0.50")}}},
+		"ranges of both families":  {v6: true, options: options{"exclude": "10.1.0.5,fd00::5-fd00::9"}, want: actor.PoolRequest{V6: true, Wish: actor.Wish{Exclude: ranges("fd00::5-fd00::9")}}},
+		"a range reversed":         {options: options{"range": "10.1.0.9-10.1.0.5"}, refused: "--ipam-opt range=10.1.0.9-10.1.0.5: 10.1.0.9-10.1.0.5 ends before it begins"},
+		"a range over families":    {options: options{"range": "10.1.0.9-fd00::5"}, refused: "different families"},
+		"no range at all":          {options: options{"exclude": " , "}, refused: "name ranges such as"},
+		"a range of words":         {options: options{"exclude": "router"}, refused: `"router" is no range`},
 		"another pick":             {options: options{"pick": "Lowest"}, refused: "use serial, lowest or random"},
 		"a negative rest":          {options: options{"quarantine": "-1s"}, refused: "use a time in whole seconds"},
 		"half a second of rest":    {options: options{"quarantine": "500ms"}, refused: "use a time in whole seconds"},
@@ -77,7 +95,7 @@ func TestRequestPoolIsRead(t *testing.T) {
 		"a prefix that is none":    {options: options{"prefix": "/24"}, refused: "use the length of a subnet"},
 		"a prefix too long, IPv6":  {v6: true, options: options{"prefix": "127"}, refused: "use the length of a subnet"},
 		"prefix, not the subnet's": {pool: "10.1.0.0/24", options: options{"prefix": "26"}, refused: "the subnet 10.1.0.0/24 has another length"},
-		"an option that is none":   {options: options{"poool": "web"}, refused: "no such option, use pool, pick, quarantine, gateway or prefix"},
+		"an option that is none":   {options: options{"poool": "web"}, refused: "no such option, use pool, gateway, range, exclude, pick, quarantine, sticky or prefix"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			space := plugin.LocalSpace
@@ -97,7 +115,7 @@ func TestRequestPoolIsRead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tt.want, got, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+			if diff := cmp.Diff(tt.want, got, cmpopts.EquateComparable(netip.Prefix{}, netipx.IPRange{}), cmpopts.IgnoreUnexported(actor.PoolRequest{})); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

@@ -22,6 +22,8 @@ var refusals = []struct {
 }{
 	{actor.ErrExhausted, "exhausted", "remove containers or networks, or use a larger subnet"},
 	{actor.ErrInUse, "in_use", "choose another address"},
+	{actor.ErrSetAside, "set_aside", "choose another address"},
+	{actor.ErrMirror, "mirror", "start the container as a service, or on an attachable network"},
 	{actor.ErrOutOfRange, "out_of_range", "choose an address of the subnet"},
 	{actor.ErrOverlap, "overlap", "choose another subnet, or a name of its own for the pool with --ipam-opt pool=NAME, where Docker lets networks overlap"},
 	{actor.ErrContradicts, "contradicts", "leave the differing option out, or name another pool"},

@@ -28,6 +28,8 @@ func TestRefusals(t *testing.T) {
 	}{
 		{actor.ErrInUse, "in_use", "Address already in use (%s): choose"},
 		{actor.ErrExhausted, "exhausted", "No available addresses (%s): remove"},
+		{actor.ErrSetAside, "set_aside", "The address is set aside (%s): choose"},
+		{actor.ErrMirror, "mirror", "The addresses of a Swarm network are its manager's to choose (%s): start"},
 		{actor.ErrOutOfRange, "out_of_range", "Requested address is out of range (%s): choose"},
 		{actor.ErrOverlap, "overlap", "Pool overlaps with other one on this address space (%s): choose"},
 		{actor.ErrOnHost, "on_host", "Docker wants the subnet of this pool to be named (%s): repeat"},

@@ -232,7 +232,7 @@ func TestAnswerIsLost(t *testing.T) {
 
 	lose("/IpamDriver.RequestPool", `{"AddressSpace":"ipamlog-local","Pool":"10.2.0.0/24"}`)
 	eventually(t, "the pool's end", func() bool {
-		pools, _, err := b.log.Pools(t.Context(), events.Local)
+		pools, _, err := b.log.Pools(t.Context())
 		return err == nil && len(pools) == 1
 	})
 	lose("/IpamDriver.ReleaseAddress", fmt.Sprintf(`{"PoolID":%q,"Address":"10.1.0.200"}`, id)) // nothing to take back

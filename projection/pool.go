@@ -53,7 +53,11 @@ func (p *Pool) Apply(r events.Record) error {
 			p.subnet, p.taken = Subnet{}, nil
 		case events.AddressAllocated:
 			p.mark(e.Address)
+		case events.AddressReserved:
+			p.mark(e.Address)
 		case events.AddressReleased:
+			p.mark(e.Address)
+		case events.AddressUnreserved:
 			p.mark(e.Address)
 		default: // the bitmap is about addresses alone
 		}

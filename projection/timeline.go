@@ -55,6 +55,7 @@ type Holding struct {
 	Grant      events.ID  // zero: held by an operator's word
 	MAC        events.MAC // zero: none was given
 	Endpoint   string     // the endpoint's name; empty: not given
+	Why        string     // of a reservation
 	From       Mark
 	To         Mark          // not reached: still held
 	End        events.Reason // why it ended; empty: still held
@@ -119,18 +120,25 @@ func (t *Timeline) Apply(r events.Record) {
 				pool.Pool = events.Pool(e)
 				pool.Created = at
 			}
+		case events.PoolChanged:
+			if pool != nil {
+				pool.Layout, pool.Kept = e.Layout, e.Kept
+			}
 		case events.PoolRetired:
 			if pool != nil {
 				pool.Retired = at
 			}
 		case events.AddressAllocated:
-			if !t.begin(pool, e, at) {
-				t.misfits = append(t.misfits, r.Name(i))
-			}
+			t.fit(r, i, t.begin(Holding{
+				Allocation: e.Allocation, Address: e.Address, Pool: pool, Kind: e.Kind, Shared: e.Shared,
+				Host: e.Host, Grant: e.Grant, MAC: e.MAC, Endpoint: e.Endpoint, From: at,
+			}))
+		case events.AddressReserved:
+			t.fit(r, i, t.begin(Holding{Allocation: e.Allocation, Address: e.Address, Pool: pool, Kind: events.Reserved, Why: e.Why, From: at}))
 		case events.AddressReleased:
-			if !t.end(e, at) {
-				t.misfits = append(t.misfits, r.Name(i))
-			}
+			t.fit(r, i, t.end(e.Allocation, e.Address, e.Reason, at, e.At))
+		case events.AddressUnreserved:
+			t.fit(r, i, t.end(e.Allocation, e.Address, events.Unreserve, at, time.Time{}))
 		case events.Unknown:
 			t.puzzle(r, e)
 		case events.PoolExhausted, events.HostJoined, events.HostAdopted,
@@ -169,36 +177,42 @@ func (t *Timeline) meet(s events.Stream) *PoolLife {
 	return pool
 }
 
-func (t *Timeline) begin(pool *PoolLife, e events.AddressAllocated, at Mark) bool {
-	if _, twice := t.open[e.Allocation]; twice || pool == nil {
+// fit notes an event that contradicts those before it.
+func (t *Timeline) fit(r events.Record, index int, fits bool) {
+	if !fits {
+		t.misfits = append(t.misfits, r.Name(index))
+	}
+}
+
+func (t *Timeline) begin(h Holding) bool {
+	if _, twice := t.open[h.Allocation]; twice || h.Pool == nil {
 		return false
 	}
-	t.open[e.Allocation] = len(t.holdings)
-	t.holdings = append(t.holdings, Holding{
-		Allocation: e.Allocation, Address: e.Address, Pool: pool, Kind: e.Kind, Shared: e.Shared,
-		Host: e.Host, Grant: e.Grant, MAC: e.MAC, Endpoint: e.Endpoint, From: at,
-	})
+	t.open[h.Allocation] = len(t.holdings)
+	t.holdings = append(t.holdings, h)
 	return true
 }
 
-func (t *Timeline) end(e events.AddressReleased, at Mark) bool {
-	i, ok := t.open[e.Allocation]
-	if !ok || t.holdings[i].Address != e.Address {
+// end ends a holding. at is its commit, acted the moment it was given back where
+// that is known.
+func (t *Timeline) end(allocation events.ID, addr netip.Addr, reason events.Reason, at Mark, acted time.Time) bool {
+	i, ok := t.open[allocation]
+	if !ok || t.holdings[i].Address != addr {
 		return false
 	}
-	delete(t.open, e.Allocation)
+	delete(t.open, allocation)
 	h := &t.holdings[i]
-	h.To, h.End = at, e.Reason
-	if e.At.IsZero() {
+	h.To, h.End = at, reason
+	if acted.IsZero() {
 		return true
 	}
 	// The moment Docker released lies between the beginning and the commit; one
 	// that does not was read off a clock that is wrong.
-	h.To.Time, h.Early = e.At, true
+	h.To.Time, h.Early = acted, true
 	switch {
-	case !h.From.Suspect && e.At.Before(h.From.Time):
+	case !h.From.Suspect && acted.Before(h.From.Time):
 		h.To.Time, h.To.Suspect = h.From.Time, true
-	case !at.Suspect && e.At.After(at.Time):
+	case !at.Suspect && acted.After(at.Time):
 		h.To, h.Early = Mark{Revision: at.Revision, Time: at.Time, Suspect: true}, false
 	}
 	return true

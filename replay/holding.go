@@ -70,6 +70,7 @@ func (h Holding) MarshalJSON() ([]byte, error) {
 		Host         *string        `json:"host"`
 		MAC          *string        `json:"mac"`
 		Endpoint     *string        `json:"endpoint"`
+		Why          string         `json:"why,omitempty"`
 		Container    *Container     `json:"container"`
 		Network      *Network       `json:"network"`
 		From         *string        `json:"from"`
@@ -80,7 +81,7 @@ func (h Holding) MarshalJSON() ([]byte, error) {
 		ClockSuspect bool           `json:"clock_suspect,omitempty"`
 	}{
 		h.Allocation.String(), h.Address, known(h.Pool.Name), h.Pool.ID.String(), known(h.Pool.Subnet), known(h.Pool.Space),
-		h.Kind, known(h.Host), known(h.MAC.String()), known(h.Endpoint), h.Container, h.Network,
+		h.Kind, known(h.Host), known(h.MAC.String()), known(h.Endpoint), h.Why, h.Container, h.Network,
 		known(Stamp(h.From.Time)), known(Stamp(h.To.Time)), known(h.From.Revision), known(h.To.Revision), known(h.End),
 		h.ClockSuspect(),
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/cockroachdb/errors"
+	"go4.org/netipx"
 
 	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
@@ -23,14 +24,12 @@ import (
 // Catalogue lists the pools there are now, by space, name and subnet.
 func Catalogue(ctx context.Context, log *etcdlog.Log) ([]*projection.PoolLife, error) {
 	var pools []*projection.PoolLife
-	for _, space := range events.Spaces() {
-		entries, _, err := log.Pools(ctx, space)
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range entries {
-			pools = append(pools, &projection.PoolLife{ID: e.ID, Pool: e.Value, Created: projection.Mark{Revision: e.Revision}})
-		}
+	entries, _, err := log.Pools(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		pools = append(pools, &projection.PoolLife{ID: e.ID, Pool: e.Value, Created: projection.Mark{Revision: e.Revision}})
 	}
 	slices.SortFunc(pools, func(a, b *projection.PoolLife) int {
 		return slices.Compare(sortKey(a), sortKey(b))
@@ -53,7 +52,7 @@ type PoolState struct {
 	*projection.PoolLife
 	Size      *big.Int // addresses that can be held
 	Held      int      // addresses that are held
-	Free      *big.Int
+	Free      *big.Int // addresses that are given out on their own, and held by nobody
 	Suspected int      // addresses whose holder was not found by the last look
 	Hosts     []string // those with an open grant, sorted
 }
@@ -78,46 +77,61 @@ func PoolsNow(ctx context.Context, log *etcdlog.Log) ([]PoolState, error) {
 }
 
 func stateOf(pool *projection.PoolLife, g events.Guards) PoolState {
-	subnet := projection.NewSubnet(pool.Subnet)
-	taken := 0 // of those that can be picked
-	for address := range g.Held {
-		if subnet.Contains(address) && !subnet.Reserved(address) {
-			taken++
-		}
-	}
+	pool.Pool = g.Pool.Value
 	hosts := map[string]bool{}
 	for _, grant := range g.Grants {
 		if grant.Value.Host != "" && grant.Value.State == events.StateOpen {
 			hosts[grant.Value.Host] = true
 		}
 	}
-	size := subnet.Usable()
 	return PoolState{
 		PoolLife: pool,
-		Size:     size,
+		Size:     projection.NewSubnet(pool.Subnet).Usable(),
 		Held:     len(g.Held),
-		Free:     new(big.Int).Sub(size, big.NewInt(int64(taken))),
+		Free:     freeIn(pool.Pool, g.Held),
 		Hosts:    slices.Sorted(maps.Keys(hosts)),
 	}
+}
+
+// freeIn counts the addresses that the pool could still give out on its own.
+func freeIn(pool events.Pool, held map[netip.Addr]events.Guarded[events.Held]) *big.Int {
+	subnet := projection.NewSubnet(pool.Subnet)
+	picked := subnet.Assignable(pool.Layout, pool.Subnet)
+	all := new(big.Int).SetUint64(picked.Total())
+	if pool.Layout.Empty() {
+		all = subnet.Usable() // those past what has an offset can at least be asked for
+	}
+	taken := int64(0)
+	for address := range held {
+		offset, ok := subnet.Offset(address)
+		if ok && picked.Contains(offset) || pool.Layout.Empty() && subnet.Contains(address) && !subnet.Reserved(address) {
+			taken++
+		}
+	}
+	return all.Sub(all, big.NewInt(taken))
 }
 
 // MarshalJSON is the promised form of a pool.
 func (p PoolState) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
-		Name      *string       `json:"name"`
-		ID        string        `json:"id"`
-		Space     events.Space  `json:"space"`
-		Subnet    netip.Prefix  `json:"subnet"`
-		Ranges    []string      `json:"ranges"`
-		Size      *big.Int      `json:"size"`
-		Held      int           `json:"held"`
-		Free      *big.Int      `json:"free"`
-		Suspected int           `json:"suspected"`
-		Hosts     []string      `json:"hosts"`
-		Policy    events.Policy `json:"policy"`
+		Name       *string          `json:"name"`
+		ID         string           `json:"id"`
+		Space      events.Space     `json:"space"`
+		Subnet     netip.Prefix     `json:"subnet"`
+		Ranges     []netipx.IPRange `json:"ranges"`
+		Exclude    []netipx.IPRange `json:"exclude,omitempty"`
+		HostRanges []netipx.IPRange `json:"host_ranges,omitempty"`
+		Router     netip.Addr       `json:"router,omitzero"`
+		Node       string           `json:"node,omitempty"`
+		Size       *big.Int         `json:"size"`
+		Held       int              `json:"held"`
+		Free       *big.Int         `json:"free"`
+		Suspected  int              `json:"suspected"`
+		Hosts      []string         `json:"hosts"`
+		Policy     events.Policy    `json:"policy"`
 	}{
 		known(p.Name), p.ID.String(), p.Space, p.Subnet,
-		[]string{},
+		append([]netipx.IPRange{}, p.Ranges...), p.Exclude, p.HostRanges, p.Router, p.Node,
 		p.Size, p.Held, p.Free, p.Suspected,
 		append([]string{}, p.Hosts...), p.Policy,
 	})
@@ -147,7 +161,7 @@ func HoldersNow(ctx context.Context, log *etcdlog.Log, pool *projection.PoolLife
 			commit := began[a.Commit]
 			holdings = append(holdings, Holding{Holding: projection.Holding{
 				Allocation: a.ID, Address: address, Pool: pool, Kind: a.Kind, Shared: a.Shared,
-				Host: a.Host, Grant: a.Grant, MAC: a.MAC, Endpoint: a.Endpoint,
+				Host: a.Host, Grant: a.Grant, MAC: a.MAC, Endpoint: a.Endpoint, Why: a.Why,
 				From: projection.Mark{Revision: commit.Revision, Time: commit.Time, Suspect: commit.ClockSuspect},
 			}})
 		}

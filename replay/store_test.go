@@ -56,7 +56,7 @@ func begin(t *testing.T, w *etcdlog.Writer, pool events.ID, name string, seed ui
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, at, err := log.Pools(t.Context(), events.Local)
+	_, at, err := log.Pools(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

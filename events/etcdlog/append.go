@@ -4,6 +4,8 @@ package etcdlog
 
 import (
 	"context"
+	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/errors"
@@ -51,8 +53,11 @@ type Proposal struct {
 	// that answers from before it is another one. 0 knows nothing.
 	SeenAt int64
 	// CatalogueAt is the revision the catalogue was read at, for a commit that
-	// creates a pool: nothing under the space's pools may have changed since.
+	// creates a pool, or changes one in a way that others bear on: no pool of either
+	// space may have changed since.
 	CatalogueAt int64
+	// Dead are hosts of which no daemon may be alive.
+	Dead []string
 }
 
 // ConflictError tells what stood in the way of a proposal.
@@ -71,9 +76,8 @@ func (c *ConflictError) Is(target error) bool { return target == ErrConflict }
 
 // Append commits a proposal, and returns its record. While no answer comes, it
 // sends the same transaction again until ctx ends. It returns [ErrConflict] (a
-// [*ConflictError]), [ErrFenced], [ErrOtherStore], [ErrVoided],
-// [ErrRejected] or [ErrUnknown]; after
-// any but the last nothing of the proposal is, or will be, in the log.
+// [*ConflictError]), [ErrHostAlive] (see [Proposal.Dead]), [ErrFenced],
+// [ErrOtherStore], [ErrVoided], [ErrRejected] or [ErrUnknown]; after any but the last nothing of the proposal is, or will be, in the log.
 func (w *Writer) Append(ctx context.Context, p Proposal) (events.Record, error) {
 	who := *w.host.Load()
 	t, err := w.log.prepare(p, w.log.sign(p, who), who)
@@ -118,7 +122,7 @@ func (l *Log) run(ctx context.Context, t *transaction) (events.Record, error) {
 				last = err
 				break
 			}
-			if errors.Is(err, ErrConflict) && ambiguous {
+			if errors.IsAny(err, ErrConflict, ErrHostAlive) && ambiguous {
 				// An earlier send may still be under way, and would succeed
 				// once the guards happen to be absent again.
 				closed, closeErr := l.closeKey(ctx, t.logKey)
@@ -180,8 +184,15 @@ func (l *Log) refusal(ctx context.Context, t *transaction, resp *clientv3.TxnRes
 		return events.Record{}, err
 	}
 	conflict := &ConflictError{Now: events.NewGuards(), Revision: now.Header.Revision}
-	for _, r := range now.Responses[1:] {
+	for i, r := range now.Responses[1:] {
 		for _, kv := range r.GetResponseRange().GetKvs() {
+			if name, lives := strings.CutPrefix(t.guards[i], l.keys.alive("")); lives {
+				var p Presence
+				if err := json.Unmarshal(kv.Value, &p); err != nil {
+					return events.Record{}, errors.Wrapf(err, "read the presence of host %s", name)
+				}
+				return events.Record{}, alive(name, p)
+			}
 			if err := l.readGuard(&conflict.Now, t.pool, string(kv.Key), kv); err != nil {
 				return events.Record{}, err
 			}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/errors"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -88,6 +89,40 @@ func (l *Log) Join(ctx context.Context, name string, p Presence, lease clientv3.
 		return nil, err
 	}
 	return w, nil
+}
+
+// Operator returns the log in the hands of a person at a host, who is no daemon:
+// it writes under the host's name without having joined, and may do nothing that
+// only the host's present daemon may. by is the program's version. It reads the
+// catalogue's stream, to know the running time.
+func (l *Log) Operator(ctx context.Context, name, by string) (*Writer, error) {
+	joined, err := l.Since(ctx, events.Catalogue, time.UnixMilli(0))
+	if err != nil {
+		return nil, errors.Wrap(err, "look what time it is in the log")
+	}
+	for _, r := range joined {
+		l.Clock.Seen(r.Commit, false)
+	}
+	w := &Writer{log: l}
+	w.host.Store(&host{name: name, version: by})
+	return w, nil
+}
+
+// Alive lists the hosts of which a daemon is present.
+func (l *Log) Alive(ctx context.Context) (map[string]Presence, error) {
+	resp, err := l.get(ctx, l.keys.alive(""), clientv3.WithPrefix())
+	if err != nil {
+		return nil, errors.Wrap(err, "look which hosts are alive")
+	}
+	alive := map[string]Presence{}
+	for _, kv := range resp.Kvs {
+		var p Presence
+		if err := json.Unmarshal(kv.Value, &p); err != nil {
+			return nil, errors.Wrapf(err, "read %s", kv.Key)
+		}
+		alive[lastPart(kv.Key, l.keys.alive(""))] = p
+	}
+	return alive, nil
 }
 
 // Rejoin joins anew, after the lease of the presence was lost. It returns what

@@ -21,7 +21,8 @@ func (k keys) heldIn(pool events.ID) string  { return string(k) + "held/" + pool
 
 func (k keys) grantsIn(pool events.ID) string { return string(k) + "grants/" + pool.String() + "/" }
 
-func (k keys) poolsIn(space events.Space) string { return string(k) + "pools/" + string(space) + "/" }
+func (k keys) pools() string                     { return string(k) + "pools/" }
+func (k keys) poolsIn(space events.Space) string { return k.pools() + string(space) + "/" }
 func (k keys) host(name string) string           { return string(k) + "hosts/" + name }
 func (k keys) alive(host string) string          { return string(k) + "alive/" + host }
 func (k keys) store() string                     { return string(k) + "meta/store" }

@@ -33,17 +33,20 @@ type PoolEntry struct {
 	events.Guarded[events.Pool]
 }
 
-// Pools reads the catalogue of a space at one revision, which it returns. The
+// Pools reads the catalogue of both spaces at one revision, which it returns. The
 // answer is never stale.
-func (l *Log) Pools(ctx context.Context, space events.Space) ([]PoolEntry, int64, error) {
-	prefix := l.keys.poolsIn(space)
-	resp, err := l.get(ctx, prefix, clientv3.WithPrefix())
+func (l *Log) Pools(ctx context.Context) ([]PoolEntry, int64, error) {
+	resp, err := l.get(ctx, l.keys.pools(), clientv3.WithPrefix())
 	if err != nil {
 		return nil, 0, errors.Wrap(err, "read the catalogue of pools")
 	}
 	pools := make([]PoolEntry, 0, len(resp.Kvs))
 	for _, kv := range resp.Kvs {
-		id, err := events.ParseID(lastPart(kv.Key, prefix))
+		space, text, ok := strings.Cut(lastPart(kv.Key, l.keys.pools()), "/")
+		if !ok {
+			return nil, 0, errors.Newf("%q is no key of a pool", kv.Key)
+		}
+		id, err := events.ParseID(text)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -51,7 +54,7 @@ func (l *Log) Pools(ctx context.Context, space events.Space) ([]PoolEntry, int64
 		if err != nil {
 			return nil, 0, err
 		}
-		guard.Value.Space = space
+		guard.Value.Space = events.Space(space)
 		pools = append(pools, PoolEntry{ID: id, Guarded: guard})
 	}
 	return pools, resp.Header.Revision, nil

@@ -89,8 +89,8 @@ func (l *Log) prepare(p Proposal, commit events.Commit, fence host) (*transactio
 		if err := put(t, l.keys.pool(space, t.pool), p.Seen.Pool.Revision, after.Pool); err != nil {
 			return nil, err
 		}
-		if !p.Seen.Pool.Present() {
-			t.ifs = append(t.ifs, clientv3.Compare(clientv3.ModRevision(l.keys.poolsIn(space)), "<", p.CatalogueAt+1).WithPrefix())
+		if !p.Seen.Pool.Present() || p.CatalogueAt > 0 {
+			t.ifs = append(t.ifs, clientv3.Compare(clientv3.ModRevision(l.keys.pools()), "<", p.CatalogueAt+1).WithPrefix())
 		}
 	}
 	if touched.retires {
@@ -133,6 +133,9 @@ func (l *Log) prepare(p Proposal, commit events.Commit, fence host) (*transactio
 	}
 	if touched.leansOnPool && !touched.pool {
 		t.compare(l.keys.pool(p.Seen.Pool.Value.Space, t.pool), p.Seen.Pool.Revision)
+	}
+	for _, name := range p.Dead {
+		t.compare(l.keys.alive(name), 0)
 	}
 	if touched.fenced && fence.name != "" {
 		t.compare(l.keys.host(fence.name), fence.revision)
@@ -178,6 +181,8 @@ func touchedBy(list []events.Event, seen events.Guards) touches {
 		switch e := e.(type) {
 		case events.PoolCreated:
 			t.pool = true
+		case events.PoolChanged:
+			t.pool = true
 		case events.PoolRetired:
 			t.pool, t.retires = true, true
 		case events.PoolExhausted, events.Unknown:
@@ -196,6 +201,10 @@ func touchedBy(list []events.Event, seen events.Guards) touches {
 			} else {
 				t.joined[e.Grant] = true
 			}
+		case events.AddressReserved:
+			t.addresses[e.Address], t.leansOnPool = true, true
+		case events.AddressUnreserved:
+			t.addresses[e.Address] = true
 		case events.AddressReleased:
 			t.addresses[e.Address] = true
 			if held := seen.Held[e.Address].Value; e.Reason == events.GrantEnded {
