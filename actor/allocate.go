@@ -130,10 +130,6 @@ func (p *Pool) allocateThis(t *allocateTask, kind events.Kind) {
 		t.answer(Answer{}, errors.Wrapf(ErrInUse, "%s is the network or broadcast address of %s", addr, subnet.Prefix()))
 		return
 	}
-	if why := p.setAside(addr); kind == events.Endpoint && why != "" {
-		t.answer(Answer{}, errors.Wrapf(ErrSetAside, "%s is %s", addr, why))
-		return
-	}
 	if kind == events.Gateway && p.policy().Gateway == events.GatewayNone {
 		t.answer(p.unheld(addr), nil)
 		return
@@ -146,6 +142,10 @@ func (p *Pool) allocateThis(t *allocateTask, kind events.Kind) {
 	held := p.held(addr).Value
 	if a, ok := held.Of(t.ref.Grant); ok && t.repeats(a, kind) {
 		p.confirm(t, addr, a)
+		return
+	}
+	if why := p.setAside(addr); kind == events.Endpoint && why != "" {
+		t.answer(Answer{}, errors.Wrapf(ErrSetAside, "%s is %s", addr, why))
 		return
 	}
 	if a, ok := p.ownBridge(held); ok && kind != events.Endpoint {

@@ -60,7 +60,10 @@ func (p *Pool) allocateRouter(t *allocateTask) {
 	layout := pool.Layout
 	layout.Router = addr
 	s := p.allocation(t, addr, events.Gateway, true)
-	s.alone, s.layOut = true, &events.PoolChanged{Space: p.space, Layout: layout, Kept: pool.Kept}
+	s.alone, s.layOut = true, &layingOut{
+		event: events.PoolChanged{Space: p.space, Layout: layout, Kept: pool.Kept},
+		on:    p.state.Pool().Revision,
+	}
 	p.queue(s)
 }
 

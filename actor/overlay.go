@@ -20,10 +20,17 @@ type step struct {
 	// last grant's).
 	follow events.Event
 	// layOut, if not nil, goes before the event: it gives the pool its router.
-	layOut *events.PoolChanged
+	layOut *layingOut
 	// parked are tasks about the same address or grant: decided once this is
 	// settled.
 	parked []task
+}
+
+// layingOut is a change of the layout, and the revision of the pool's guard that it
+// was decided on.
+type layingOut struct {
+	event events.PoolChanged
+	on    int64
 }
 
 // leansOnGrant says whether the step's commit compares its grant's guard. What
