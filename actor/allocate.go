@@ -172,10 +172,11 @@ func (t *allocateTask) repeats(a events.Allocation, kind events.Kind) bool {
 	switch {
 	case t.ref.Space == events.Global:
 		return true
+	case kind == events.Gateway || kind == events.Auxiliary:
+		// Some name the router as both.
+		return a.Kind == events.Gateway || a.Kind == events.Auxiliary
 	case a.Kind != kind:
 		return false
-	case kind == events.Gateway || kind == events.Auxiliary:
-		return true
 	}
 	key := t.askKey(kind)
 	return key != (askKey{}) && key == askKeyOf(a)
