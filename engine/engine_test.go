@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/errors"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/ipamlog/ipamlog/engine"
+	"github.com/ipamlog/ipamlog/lab"
+)
+
+func open(t *testing.T, address string) *engine.Engine {
+	t.Helper()
+	e, err := engine.Open(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+// A real engine, and what it knows after each request.
+func TestEngine(t *testing.T) {
+	h := lab.New(t).Host("a")
+	lab.StartEngines(t, h)
+	e, ctx := open(t, "unix://"+h.Socket()), t.Context()
+
+	if v, err := e.Version(ctx); err != nil || v == "" {
+		t.Errorf("version %q, %v", v, err)
+	}
+	want := engine.Network{
+		Name: "n1", Driver: "bridge", Options: map[string]string{"com.docker.network.driver.mtu": "1400"},
+		IPAM: engine.IPAM{Driver: "default", Options: map[string]string{}, Pools: []engine.Pool{{
+			Subnet: netip.MustParsePrefix("10.60.0.0/24"), Range: netip.MustParsePrefix("10.60.0.128/25"),
+			Gateway: netip.MustParseAddr("10.60.0.5"), Auxiliary: map[string]netip.Addr{"DefaultGatewayIPv4": netip.MustParseAddr("10.60.0.1")},
+		}}},
+	}
+	id, err := e.CreateNetwork(ctx, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.ID = id
+	for _, name := range []string{id, "n1"} {
+		got, err := e.Network(ctx, name)
+		if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); err != nil || diff != "" {
+			t.Errorf("network %s: %v\n%s", name, err, diff)
+		}
+	}
+	if _, err := e.CreateNetwork(ctx, want); !errors.Is(err, engine.ErrNetworkExists) {
+		t.Errorf("made twice: %v", err)
+	}
+
+	h.MustDocker(t, "run", "-d", "--name", "c1", "--network", "n1", lab.Image)
+	c, err := h.Container("c1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := e.Network(ctx, "n1")
+	if err != nil || len(got.Endpoints) != 1 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	p := got.Endpoints[0]
+	if p.Container != c.ID || p.Name != "c1" || p.ID != c.NetworkSettings.Networks["n1"].EndpointID ||
+		p.MAC.String() != c.NetworkSettings.Networks["n1"].MacAddress || p.Addresses[0].Addr() != c.NetworkSettings.Networks["n1"].IPAddress {
+		t.Errorf("endpoint %+v, and the container is %+v", p, c)
+	}
+	if err := e.RemoveNetwork(ctx, id); err == nil || errors.Is(err, engine.ErrNoNetwork) {
+		t.Errorf("removed while a container is on it: %v", err)
+	}
+	h.MustDocker(t, "rm", "-f", "c1")
+
+	// What other networks of this engine may look like is read too.
+	h.MustDocker(t, "network", "create", "auto")
+	h.MustDocker(t, "network", "create", "--ipv6", "--subnet", "fd00:61::/64", "six")
+	list, err := e.Networks(ctx)
+	if err != nil || len(list) != 5 {
+		t.Errorf("%d networks, %v", len(list), err)
+	}
+	for range 2 {
+		if err := e.RemoveNetwork(ctx, id); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := e.Network(ctx, id); !errors.Is(err, engine.ErrNoNetwork) {
+		t.Errorf("after its removal: %v", err)
+	}
+	if err := h.StopEngine(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Networks(ctx); !errors.Is(err, engine.ErrUnreachable) {
+		t.Errorf("of an engine that is away: %v", err)
+	}
+}
+
+// What engines have been seen to answer, beside what TestEngine's does.
+func TestEngine_answers(t *testing.T) {
+	const auto6 = `{"Name":"n","Id":"1","Driver":"bridge","IPAM":{"Driver":"ipamlog","Config":[
+		{"Subnet":"10.0.0.0/24","Gateway":"10.0.0.1"},{"Subnet":"fd00::/64","Gateway":"fd00::1/64"}]},
+		"Containers":{"ep-7":{"Name":"lost","EndpointID":"7","MacAddress":"","IPv4Address":"10.0.0.2/24","IPv6Address":""}}}`
+	var version string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		version, _, _ = strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/_ping"):
+			w.Header().Set("Api-Version", "1.41")
+		case strings.HasSuffix(r.URL.Path, "/networks"):
+			fmt.Fprint(w, "["+auto6+"]")
+		case strings.HasSuffix(r.URL.Path, "/networks/n"):
+			fmt.Fprint(w, auto6)
+		default:
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusInternalServerError)
+			fmt.Fprint(w, `{"message":"remote: the pool is dry"}`)
+		}
+	}))
+	defer server.Close()
+	e := open(t, server.URL)
+	for _, ask := range []func() (engine.Network, error){
+		func() (engine.Network, error) { return e.Network(t.Context(), "n") },
+		func() (engine.Network, error) {
+			list, err := e.Networks(t.Context())
+			if err != nil {
+				return engine.Network{}, err
+			}
+			return list[0], nil
+		},
+	} {
+		n, err := ask()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := n.IPAM.Pools[1].Gateway; got != netip.MustParseAddr("fd00::1") {
+			t.Errorf("gateway %v", got)
+		}
+		if len(n.Endpoints) == 1 && n.Endpoints[0].Container != "" {
+			t.Errorf("a lost container is %q", n.Endpoints[0].Container)
+		}
+	}
+	if version != "v1.41" {
+		t.Errorf("asked in version %s", version)
+	}
+	if _, err := e.CreateNetwork(t.Context(), engine.Network{Name: "m"}); err == nil || err.Error() != "create Docker network m: Docker says: the pool is dry" {
+		t.Errorf("refused with %v", err)
+	}
+	server.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := e.Networks(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("asked no longer: %v", err)
+	}
+}
+
+func TestOpen_refused(t *testing.T) {
+	for _, address := range []string{"", "nonsense", "docker.sock"} {
+		if e, err := engine.Open(address); err == nil {
+			t.Errorf("%q was opened: %v", address, e.Close())
+		}
+	}
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"context"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/cockroachdb/errors"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/client"
+)
+
+// Network is a network of the engine.
+type Network struct {
+	ID      string // given by the engine
+	Name    string // names are not unique; IDs are
+	Driver  string // such as bridge or macvlan
+	Options map[string]string
+	IPAM    IPAM
+	// Endpoints are what is attached, ordered by ID. A list of networks does
+	// not tell them.
+	Endpoints []Endpoint
+}
+
+// IPAM is how the addresses of a network are managed.
+type IPAM struct {
+	Driver  string
+	Options map[string]string
+	Pools   []Pool // one for each subnet
+}
+
+// Pool is one subnet of a network. What was not named is zero.
+type Pool struct {
+	Subnet    netip.Prefix
+	Range     netip.Prefix
+	Gateway   netip.Addr
+	Auxiliary map[string]netip.Addr
+}
+
+// Endpoint is one attachment of a container to a network.
+type Endpoint struct {
+	ID        string
+	Container string // its ID; empty where the engine has lost the container
+	Name      string // the container's
+	MAC       net.HardwareAddr
+	Addresses []netip.Prefix // one for each family it has
+}
+
+// Networks lists the networks, without their endpoints.
+func (e *Engine) Networks(ctx context.Context) ([]Network, error) {
+	list, err := e.client.NetworkList(ctx, client.NetworkListOptions{})
+	if err != nil {
+		return nil, e.explain(err, "list the networks")
+	}
+	networks := make([]Network, len(list.Items))
+	for i, n := range list.Items {
+		networks[i] = toNetwork(n.Network)
+	}
+	return networks, nil
+}
+
+// Network tells of one network, by its ID or name, with its endpoints. If there
+// is none, the error is marked [ErrNoNetwork].
+func (e *Engine) Network(ctx context.Context, id string) (Network, error) {
+	answer, err := e.client.NetworkInspect(ctx, id, client.NetworkInspectOptions{})
+	if err != nil {
+		return Network{}, e.explain(err, "inspect network "+id)
+	}
+	n := toNetwork(answer.Network.Network)
+	for container, c := range answer.Network.Containers {
+		if strings.HasPrefix(container, "ep-") {
+			container = ""
+		}
+		n.Endpoints = append(n.Endpoints, Endpoint{
+			ID: c.EndpointID, Container: container, Name: c.Name, MAC: net.HardwareAddr(c.MacAddress),
+			Addresses: slices.DeleteFunc([]netip.Prefix{c.IPv4Address, c.IPv6Address}, func(p netip.Prefix) bool { return !p.IsValid() }),
+		})
+	}
+	slices.SortFunc(n.Endpoints, func(a, b Endpoint) int { return strings.Compare(a.ID, b.ID) })
+	return n, nil
+}
+
+// CreateNetwork makes a network and returns its ID. It asks the IPAM driver for
+// all that the network names. If there is one of that name, the error is marked
+// [ErrNetworkExists].
+func (e *Engine) CreateNetwork(ctx context.Context, n Network) (id string, err error) {
+	// Engines before 25 take a second network of the same name.
+	there, err := e.Networks(ctx)
+	if err != nil {
+		return "", err
+	}
+	if slices.ContainsFunc(there, func(o Network) bool { return o.Name == n.Name }) {
+		return "", errors.Mark(errors.Newf("there is a Docker network %s already", n.Name), ErrNetworkExists)
+	}
+	ipam := &network.IPAM{Driver: n.IPAM.Driver, Options: n.IPAM.Options}
+	for _, p := range n.IPAM.Pools {
+		ipam.Config = append(ipam.Config, network.IPAMConfig{Subnet: p.Subnet, IPRange: p.Range, Gateway: p.Gateway, AuxAddress: p.Auxiliary})
+	}
+	made, err := e.client.NetworkCreate(ctx, n.Name, client.NetworkCreateOptions{Driver: n.Driver, IPAM: ipam, Options: n.Options})
+	return made.ID, e.explain(err, "create Docker network "+n.Name)
+}
+
+// RemoveNetwork removes a network by its ID or name; one that is gone already
+// is no error.
+func (e *Engine) RemoveNetwork(ctx context.Context, id string) error {
+	_, err := e.client.NetworkRemove(ctx, id, client.NetworkRemoveOptions{})
+	if err := e.explain(err, "remove Docker network "+id); !errors.Is(err, ErrNoNetwork) {
+		return err
+	}
+	return nil
+}
+
+func toNetwork(n network.Network) Network {
+	ours := Network{
+		ID: n.ID, Name: n.Name, Driver: n.Driver, Options: maps.Clone(n.Options),
+		IPAM: IPAM{Driver: n.IPAM.Driver, Options: maps.Clone(n.IPAM.Options)},
+	}
+	for _, c := range n.IPAM.Config {
+		ours.IPAM.Pools = append(ours.IPAM.Pools, Pool{Subnet: c.Subnet, Range: c.IPRange, Gateway: c.Gateway, Auxiliary: c.AuxAddress})
+	}
+	return ours
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hostnet
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// systemd-networkd takes for each device the first file, by name, that matches
+// it; ours are to come before those that configured the uplink so far.
+const (
+	networkdDir    = "/etc/systemd/network"
+	networkdPrefix = "00-ipamlog-"
+)
+
+func networkdPath(device, kind string) string {
+	return filepath.Join(networkdDir, networkdPrefix+device+"."+kind)
+}
+
+func (p *planner) persistNetworkd() {
+	if !p.facts.NetworkdDir {
+		p.refuse("there is no %s, so systemd-networkd does not configure this machine: choose another --persist", networkdDir)
+		return
+	}
+	own := networkdPath(p.uplink.Name, "network")
+	if first := filepath.Base(p.uplink.Networkd); p.uplink.Networkd != "" && first < filepath.Base(own) {
+		p.refuse("%s comes before %s, so systemd-networkd would not read that: rename it", p.uplink.Networkd, own)
+	}
+	p.wantFile(networkdPath(p.wishes.Bridge, "netdev"), p.netdev(), "Name="+p.wishes.Bridge, "Kind=bridge")
+	p.wantFile(networkdPath(p.wishes.Bridge, "network"), p.bridgeNetwork(), "Name="+p.wishes.Bridge, "Address="+p.wishes.Address.String())
+	p.wantFile(own, fmt.Sprintf("[Match]\nName=%s\n\n[Network]\nBridge=%s\nLinkLocalAddressing=no\n", p.uplink.Name, p.wishes.Bridge),
+		"Bridge="+p.wishes.Bridge)
+}
+
+func (p *planner) netdev() string {
+	mac := p.uplink.MAC
+	if p.bridged {
+		mac = p.bridge.MAC
+	}
+	return fmt.Sprintf("[NetDev]\nName=%s\nKind=bridge\nMACAddress=%s\nMTUBytes=%d\n\n[Bridge]\nSTP=no\nForwardDelaySec=0\n", p.wishes.Bridge, mac, p.uplink.MTU)
+}
+
+// bridgeNetwork gives the bridge what it will have. networkd keeps the order of
+// the addresses, of which the host's has to be the first; the others are ordered
+// so that a second run writes the same.
+func (p *planner) bridgeNetwork() string {
+	addresses, routes := p.afterwards()
+	lines := []string{"[Match]", "Name=" + p.wishes.Bridge, "", "[Network]", "Address=" + p.wishes.Address.String()}
+	var further []netip.Prefix
+	for _, a := range addresses {
+		further = append(further, prefixOf(a))
+	}
+	slices.SortFunc(further, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
+	for _, a := range further {
+		lines = append(lines, "Address="+a.String())
+	}
+	servers := p.uplink.DNS
+	if len(servers) == 0 {
+		servers = p.bridge.DNS
+	}
+	for _, server := range servers {
+		lines = append(lines, "DNS="+server)
+	}
+	var sections []string
+	for _, r := range routes {
+		if section := networkdRoute(r); section != "" {
+			sections = append(sections, section)
+		}
+	}
+	if _, ok := p.facts.defaultRoute(); !ok && p.wishes.Router.IsValid() {
+		sections = append(sections, "\n[Route]\nGateway="+p.wishes.Router.String())
+	}
+	slices.Sort(sections)
+	return strings.Join(append(lines, slices.Compact(sections)...), "\n") + "\n"
+}
+
+// networkdRoute is a route's section; empty for one that routers announce, or
+// that somebody made who will make it again.
+func networkdRoute(r netlink.Route) string {
+	if r.Protocol == unix.RTPROT_RA || r.Protocol == unix.RTPROT_KERNEL || r.Type != unix.RTN_UNICAST || len(r.MultiPath) > 0 {
+		return ""
+	}
+	text := "\n[Route]"
+	if !isDefault(r) {
+		text += "\nDestination=" + destination(r).String()
+	}
+	if r.Gw != nil {
+		text += "\nGateway=" + addrOf(r.Gw).String()
+	}
+	if r.Src != nil {
+		text += "\nPreferredSource=" + addrOf(r.Src).String()
+	}
+	if r.Priority != 0 && (r.Family != netlink.FAMILY_V6 || r.Priority != 1024) {
+		text += fmt.Sprintf("\nMetric=%d", r.Priority)
+	}
+	if r.Table != unix.RT_TABLE_MAIN {
+		text += fmt.Sprintf("\nTable=%d", r.Table)
+	}
+	if r.Flags&unix.RTNH_F_ONLINK != 0 {
+		text += "\nGatewayOnLink=yes"
+	}
+	return text
+}
