@@ -123,6 +123,9 @@ func (t *allocateTask) askKey(kind events.Kind) askKey {
 func (p *Pool) allocateThis(t *allocateTask, kind events.Kind) {
 	addr, subnet := t.ask.Address, p.state.Subnet()
 	switch {
+	case kind == events.Gateway && addr == p.nobodys() && (p.mirror() || p.policy().Gateway == events.GatewayNone):
+		t.answer(p.unheld(addr), nil) // Swarm asks again for what it was told
+		return
 	case !subnet.Contains(addr):
 		t.answer(Answer{}, errors.Wrapf(ErrOutOfRange, "%s is not in %s", addr, subnet.Prefix()))
 		return

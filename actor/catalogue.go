@@ -41,6 +41,7 @@ func (r PoolRequest) v6() bool {
 type GrantAnswer struct {
 	Ref
 	Revision int64
+	Repeat   bool // the grant was open already: others may have been told of it
 }
 
 // RequestPool opens a grant in the pool that the request names, by name or
@@ -75,7 +76,7 @@ func (h *Host) RequestPool(ctx context.Context, r PoolRequest) (GrantAnswer, err
 			}
 			return GrantAnswer{}, err
 		}
-		return GrantAnswer{plan.ref, revision}, nil
+		return GrantAnswer{plan.ref, revision, plan.openSince != 0}, nil
 	}
 }
 
@@ -102,6 +103,7 @@ type grantPlan struct {
 	events    []events.Event
 	seen      events.Guards
 	readAt    int64
+	only      bool  // seen holds every grant of the pool, and no other may come before
 	openSince int64 // the revision at which the grant was opened; 0: it is still to be committed
 }
 
@@ -215,6 +217,7 @@ func (h *Host) planJoin(ctx context.Context, r PoolRequest, pool etcdlog.PoolEnt
 				return plan, nil
 			}
 		}
+		plan.only, plan.seen.Grants = true, guards.Grants
 	}
 	plan.seen.Pool = pool.Guarded
 	plan.events = []events.Event{events.GrantOpened{Grant: plan.ref.Grant, Host: plan.ref.Host, Range: r.Range}}
@@ -310,7 +313,7 @@ func (h *Host) pickSubnet(r PoolRequest, taken []etcdlog.PoolEntry) (netip.Prefi
 func (h *Host) commitGrant(ctx context.Context, plan grantPlan) (revision int64, again bool, err error) {
 	proposal := etcdlog.Proposal{
 		ID: h.log.Clock.NewID(), Stream: events.PoolStream(plan.ref.Pool),
-		Events: plan.events, Seen: plan.seen, CatalogueAt: plan.readAt,
+		Events: plan.events, Seen: plan.seen, CatalogueAt: plan.readAt, AllGrants: plan.only,
 	}
 	record, err := h.writer.Append(ctx, proposal)
 	switch {

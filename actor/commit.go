@@ -237,6 +237,7 @@ func (p *Pool) settleAllocated(s *step, e events.AddressAllocated, revision int6
 	if key := s.ask; key != (askKey{}) {
 		p.asks[key] = s.addr
 	}
+	p.memory.note(e, revision)
 	answer := p.answerOf(s.addr, e.Kind, e.Allocation, revision, false)
 	if s.task.base().answer(answer, nil) {
 		return
@@ -258,9 +259,13 @@ func (p *Pool) lostRace(proposal etcdlog.Proposal, steps []*step, c *etcdlog.Con
 	if p.state.Revision() < c.Revision {
 		p.overlay.learn(steps, c.Now, c.Revision)
 	}
-	var again, contested []*step
+	var again, contested, changed []*step
 	for _, s := range steps {
-		moved := s.layOut != nil || s.addr.IsValid() && proposal.Seen.Held[s.addr].Revision != c.Now.Held[s.addr].Revision ||
+		if s.leansOnPool() && proposal.Seen.Pool.Revision != c.Now.Pool.Revision {
+			changed = append(changed, s)
+			continue
+		}
+		moved := s.addr.IsValid() && proposal.Seen.Held[s.addr].Revision != c.Now.Held[s.addr].Revision ||
 			s.leansOnGrant() && proposal.Seen.Grants[s.grant].Revision != c.Now.Grants[s.grant].Revision
 		if moved || s.retires() {
 			contested = append(contested, s)
@@ -269,17 +274,16 @@ func (p *Pool) lostRace(proposal etcdlog.Proposal, steps []*step, c *etcdlog.Con
 		}
 	}
 	p.batch = append(again, p.batch...)
+	for _, s := range changed {
+		// The pool has another layout, or its router: what that is the projection
+		// tells before this is decided again.
+		p.unqueue(s)
+		p.reach(c.Revision, s.task)
+		p.unpark(s)
+	}
 	for _, s := range contested {
 		if t, ok := s.task.(*allocateTask); ok {
 			t.contested = true
-		}
-		if s.layOut != nil {
-			// Somebody else chose the router, or changed the pool: it is decided
-			// again on what the projection will tell of that.
-			p.unqueue(s)
-			p.reach(c.Revision, s.task)
-			p.unpark(s)
-			continue
 		}
 		if s.retires() {
 			// Somebody joined the pool that was about to retire. Who it was the

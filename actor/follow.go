@@ -95,6 +95,7 @@ func (p *Pool) begin(state *projection.Pool, tail []events.Record) {
 		return
 	}
 	p.picker = newPicker(state, p.place())
+	p.memory = nil // of a gap it knows nothing
 	p.remember()
 	clear(p.asks)
 	p.dry = false

@@ -40,6 +40,13 @@ func (s *step) leansOnGrant() bool {
 	return !s.grant.IsZero() && (!ok || released.Reason == events.GrantEnded)
 }
 
+// leansOnPool says whether the step's commit compares the pool's guard for what
+// its layout says.
+func (s *step) leansOnPool() bool {
+	_, allocates := s.event.(events.AddressAllocated)
+	return allocates
+}
+
 // retires says whether the step's commit demands an empty pool.
 func (s *step) retires() bool {
 	_, alone := s.event.(events.PoolRetired)

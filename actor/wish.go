@@ -78,7 +78,11 @@ func listed(ranges []netipx.IPRange) string {
 	}
 	words := make([]string, 0, len(ranges))
 	for _, r := range ranges {
-		words = append(words, r.String())
+		if r.From() == r.To() {
+			words = append(words, r.From().String())
+		} else {
+			words = append(words, r.String())
+		}
 	}
 	return strings.Join(words, ",")
 }

@@ -45,7 +45,7 @@ func completePools(cmd *cobra.Command, args []string, toComplete string) ([]stri
 	}
 	// Nobody waits long for a completion.
 	_ = cmd.Flags().Set(timeoutFlag, "1s")
-	s, err := open(cmd)
+	s, err := open(cmd, wantLog)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}

@@ -25,6 +25,7 @@ type Build struct {
 const (
 	GroupDaemon = "daemon"
 	GroupAsk    = "ask"
+	GroupHand   = "hand"
 )
 
 // New returns the tree of commands, the extra ones included.
@@ -55,7 +56,11 @@ do; 2 wrong usage; 3 what was asked for does not exist.`,
 		SilenceUsage:               true,
 		SuggestionsMinimumDistance: 2,
 	}
-	root.AddGroup(&cobra.Group{ID: GroupDaemon, Title: "The daemon:"}, &cobra.Group{ID: GroupAsk, Title: "Questions:"})
+	root.AddGroup(
+		&cobra.Group{ID: GroupDaemon, Title: "The daemon:"},
+		&cobra.Group{ID: GroupAsk, Title: "Questions:"},
+		&cobra.Group{ID: GroupHand, Title: "Changes by hand:"},
+	)
 	config.RegisterGlobal(root.PersistentFlags(), config.Process())
 	if err := root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "jsonl", "csv"}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err) // the flag was registered two lines above
@@ -66,6 +71,8 @@ do; 2 wrong usage; 3 what was asked for does not exist.`,
 	root.SetHelpCommand(helpCommand())
 	root.AddCommand(
 		poolsCommand(), holdersCommand(), whoCommand(), historyCommand(), replayCommand(), tailCommand(),
+		ipRangeCommand(build), hostRangeCommand(build), reserveCommand(build), unreserveCommand(build),
+		releaseIPCommand(build), releaseHostCommand(build), importCommand(build), createNetworkCommand(hostAddressesOf(build)),
 		adoptCommand(build), versionCommand(build),
 	)
 	root.AddCommand(extra...)

@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/errors"
 
 	"github.com/ipamlog/ipamlog/events/etcdlog"
+	"github.com/ipamlog/ipamlog/operator"
 	"github.com/ipamlog/ipamlog/replay"
 )
 
@@ -34,9 +35,9 @@ func ExitStatus(err error) int {
 	switch {
 	case err == nil:
 		return ExitDone
-	case errors.Is(err, replay.ErrNotFound):
+	case errors.IsAny(err, replay.ErrNotFound, operator.ErrNotFound):
 		return ExitNotFound
-	case errors.IsAny(err, ErrUsage, replay.ErrAmbiguous, replay.ErrNotYet):
+	case errors.IsAny(err, ErrUsage, replay.ErrAmbiguous, replay.ErrNotYet, operator.ErrAmbiguous, operator.ErrInvalid):
 		return ExitUsage
 	}
 	return ExitFailed

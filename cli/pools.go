@@ -15,7 +15,8 @@ func poolsCommand() *cobra.Command {
 		Use:   "pools",
 		Short: "List the pools and how full they are",
 		Long: `List every pool: name, id, space, subnet, ranges, size (addresses that can be
-held), held, free, suspected, the hosts that use it, and its policy.
+held), held, free, suspected, the hosts that use it, and its policy. In csv and
+json there are also the exclusions, the hosts' ranges and the router.
 
 The answer costs what is held now, however long the log is.
 

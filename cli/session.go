@@ -36,13 +36,17 @@ type session struct {
 
 const timeoutFlag = "timeout"
 
+// storePatience is how long an answer of the store is waited for unless --timeout
+// says otherwise.
+const storePatience = 10 * time.Second
+
 // asking makes a command of one that asks the log: it gives it what these have
 // in common, and a session to run in.
 func asking(cmd *cobra.Command, run func(ctx context.Context, s *session, args []string) error) *cobra.Command {
 	cmd.GroupID = GroupAsk
-	cmd.Flags().Duration(timeoutFlag, 10*time.Second, "how long to wait for an answer of the store")
+	cmd.Flags().Duration(timeoutFlag, storePatience, "how long to wait for an answer of the store")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		s, err := open(cmd)
+		s, err := open(cmd, wantLog)
 		if err != nil {
 			return err
 		}
@@ -51,8 +55,8 @@ func asking(cmd *cobra.Command, run func(ctx context.Context, s *session, args [
 	return cmd
 }
 
-// open finds the store and makes sure that there is a log in it.
-func open(cmd *cobra.Command) (*session, error) {
+// open finds the store. What becomes of one without a log empty decides.
+func open(cmd *cobra.Command, empty emptyStore) (*session, error) {
 	cfg, err := Config(cmd)
 	if err != nil {
 		return nil, err
@@ -64,6 +68,26 @@ func open(cmd *cobra.Command) (*session, error) {
 	if patience <= 0 {
 		return nil, Usagef("--timeout %s is no time to wait: write one such as 10s", patience)
 	}
+	return openAs(cmd, cfg, patience, empty)
+}
+
+// emptyStore is what to do with a store that has no log yet.
+type emptyStore func(ctx context.Context, s *session) error
+
+// wantLog refuses it.
+func wantLog(_ context.Context, s *session) error {
+	return errors.Newf("there is no ipamlog log below %s in this store: start `ipamlog serve` on it once, or name the right place with --prefix", s.cfg.Prefix)
+}
+
+// beginLog begins one: ranges may be laid out before the first daemon starts.
+func beginLog(ctx context.Context, s *session) error {
+	s.note("ipamlog: note: there was no ipamlog log below %s in this store: it begins now", s.cfg.Prefix)
+	_, err := s.log.Found(ctx)
+	return err
+}
+
+// openAs is open for a command that was asked to run this way already.
+func openAs(cmd *cobra.Command, cfg config.Config, patience time.Duration, empty emptyStore) (_ *session, err error) {
 	s := &session{
 		cfg: cfg, out: render.NewOutput(cmd.OutOrStdout(), cfg.Output, cfg.NoColor), stderr: cmd.ErrOrStderr(),
 		now: time.Now(), zone: time.Local,
@@ -73,10 +97,11 @@ func open(cmd *cobra.Command) (*session, error) {
 	}
 	store.Patient(s.client, patience)
 	s.log = etcdlog.New(s.client, cfg.Prefix)
-	if _, err := s.log.Store(cmd.Context()); err != nil {
-		if errors.Is(err, etcdlog.ErrNoStore) {
-			err = errors.Newf("there is no ipamlog log below %s in this store: start `ipamlog serve` on it once, or name the right place with --prefix", cfg.Prefix)
-		}
+	_, err = s.log.Store(cmd.Context())
+	if errors.Is(err, etcdlog.ErrNoStore) {
+		err = empty(cmd.Context(), s)
+	}
+	if err != nil {
 		return nil, errors.CombineErrors(store.Explain(err, s.client), s.close())
 	}
 	return s, nil
@@ -138,15 +163,20 @@ func orUnknown(text string) string {
 // progress returns what to tell of commits read, and of their end. Nothing is
 // shown before half a second has gone, or where nobody watches.
 func (s *session) progress() (tell func(int), done func()) {
+	return s.counting("reading the log: %d commits", 400*time.Millisecond)
+}
+
+// counting shows how far something is, after a while and where somebody watches.
+func (s *session) counting(format string, after time.Duration) (tell func(int), done func()) {
 	file, ok := s.stderr.(*os.File)
 	if !ok || !isatty.IsTerminal(file.Fd()) {
 		return nil, func() {}
 	}
-	last, shown := time.Now().Add(400*time.Millisecond), false
-	tell = func(commits int) {
+	last, shown := time.Now().Add(after), false
+	tell = func(n int) {
 		if time.Since(last) > 100*time.Millisecond {
 			last, shown = time.Now(), true
-			fmt.Fprintf(file, "\rreading the log: %d commits", commits)
+			fmt.Fprintf(file, "\r"+format, n)
 		}
 	}
 	done = func() {

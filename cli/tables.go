@@ -5,8 +5,11 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
+
+	"go4.org/netipx"
 
 	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/projection"
@@ -86,7 +89,7 @@ func (s *session) holdings(ends bool) render.Table[replay.Holding] {
 			{Name: "kind", Value: func(x h) string { return x.Kind.String() }},
 			{Name: "host", Value: func(x h) string { return x.Host }},
 			{Name: "mac", Value: func(x h) string { return x.MAC.String() }},
-			{Name: "endpoint", Value: func(x h) string { return x.Endpoint }},
+			{Name: "endpoint", Value: func(x h) string { return x.Endpoint }, Human: func(x h) string { return words(x.Endpoint, x.Why) }},
 			{Name: "container_id", Detail: true, Value: container(func(c replay.Container) string { return c.ID })},
 			{Name: "container_name", Detail: true, Value: container(func(c replay.Container) string { return c.Name })},
 			{Name: "container_image", Detail: true, Value: container(func(c replay.Container) string { return c.Image })},
@@ -98,6 +101,7 @@ func (s *session) holdings(ends bool) render.Table[replay.Holding] {
 			{Name: "to_revision", Detail: !ends, Value: func(x h) string { return revision(x.To.Revision) }, Human: func(x h) string { return at(x.To.Revision) }},
 			{Name: "end", Detail: !ends, Value: func(x h) string { return string(x.End) }},
 			{Name: "clock_suspect", Detail: true, Value: func(x h) string { return strconv.FormatBool(x.ClockSuspect()) }},
+			{Name: "why", Detail: true, Value: func(x h) string { return x.Why }},
 		},
 		Emphasis: func(x h) render.Emphasis {
 			switch {
@@ -120,13 +124,16 @@ func (s *session) pools() render.Table[replay.PoolState] {
 			{Name: "id", Value: func(x p) string { return x.ID.String() }},
 			{Name: "space", Value: func(x p) string { return string(x.Space) }},
 			{Name: "subnet", Value: func(x p) string { return x.Subnet.String() }},
-			{Name: "ranges", Value: func(p) string { return "" }},
+			{Name: "ranges", Value: func(x p) string { return ranges(x.Ranges, " ") }, Human: func(x p) string { return briefly(x.Ranges) }},
 			{Name: "size", Value: func(x p) string { return x.Size.String() }},
 			{Name: "held", Value: func(x p) string { return strconv.Itoa(x.Held) }},
 			{Name: "free", Value: func(x p) string { return x.Free.String() }},
 			{Name: "suspected", Value: func(x p) string { return strconv.Itoa(x.Suspected) }},
 			{Name: "hosts", Value: func(x p) string { return strings.Join(x.Hosts, " ") }, Human: func(x p) string { return strings.Join(x.Hosts, ",") }},
 			{Name: "policy", Value: func(x p) string { return policy(x.Policy) }},
+			{Name: "exclude", Detail: true, Value: func(x p) string { return ranges(x.Exclude, " ") }},
+			{Name: "host_ranges", Detail: true, Value: func(x p) string { return ranges(x.HostRanges, " ") }},
+			{Name: "router", Detail: true, Value: func(x p) string { return router(x.Router) }},
 		},
 		Emphasis: func(x p) render.Emphasis {
 			if x.Free.Sign() <= 0 {
@@ -137,9 +144,53 @@ func (s *session) pools() render.Table[replay.PoolState] {
 	}
 }
 
+// ranges lists what there is of a pool; one of a single address is that address.
+func ranges(list []netipx.IPRange, between string) string {
+	texts := make([]string, 0, len(list))
+	for _, r := range list {
+		if r.From() == r.To() {
+			texts = append(texts, r.From().String())
+		} else {
+			texts = append(texts, r.String())
+		}
+	}
+	return strings.Join(texts, between)
+}
+
+// briefly lists the first two of them, and how many more there are.
+func briefly(list []netipx.IPRange) string {
+	const shown = 2
+	if more := len(list) - shown; more > 0 {
+		return ranges(list[:shown], ",") + ",+" + strconv.Itoa(more)
+	}
+	return ranges(list, ",")
+}
+
+func router(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+// layout is written as the commands and options have it that make one.
+func layout(l events.Layout) string {
+	of := func(what, value string) string {
+		if value == "" {
+			return ""
+		}
+		return what + "=" + value
+	}
+	return words(of("range", ranges(l.Ranges, ",")), of("exclude", ranges(l.Exclude, ",")), of("host-range", ranges(l.HostRanges, ",")), of("router", router(l.Router)))
+}
+
 // policy is written as the options of docker network create have it.
 func policy(p events.Policy) string {
-	return fmt.Sprintf("gateway=%s,pick=%s,quarantine=%ds", p.Gateway, p.Pick, p.Quarantine)
+	text := fmt.Sprintf("gateway=%s,pick=%s,quarantine=%ds", p.Gateway, p.Pick, p.Quarantine)
+	if p.Sticky != events.StickyNot {
+		text += ",sticky=" + string(p.Sticky)
+	}
+	return text
 }
 
 // events is the table of events.
@@ -202,7 +253,12 @@ func eventColumns[T any](s *session, of func(T) replay.Event) []render.Column[T]
 func (s *session) say(e events.Event) string {
 	switch e := e.(type) {
 	case events.PoolCreated:
-		return words(e.Name, e.Subnet.String(), string(e.Space), policy(e.Policy))
+		return words(e.Name, e.Subnet.String(), string(e.Space), policy(e.Policy), layout(e.Layout))
+	case events.PoolChanged:
+		if e.Empty() {
+			return "undivided"
+		}
+		return layout(e.Layout)
 	case events.PoolRetired:
 		return string(e.Space)
 	case events.PoolExhausted:
@@ -226,6 +282,10 @@ func (s *session) say(e events.Event) string {
 			late = "at " + s.local(e.At)
 		}
 		return words(e.Address.String(), string(e.Reason), late)
+	case events.AddressReserved:
+		return words(e.Address.String(), e.Why)
+	case events.AddressUnreserved:
+		return e.Address.String()
 	case events.HostJoined:
 		return words(e.Host, "incarnation", strconv.FormatUint(e.Incarnation, 10), e.Version)
 	case events.HostAdopted:

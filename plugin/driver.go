@@ -124,7 +124,9 @@ func (r *request) RequestPool(q *ipam.RequestPoolRequest) (*ipam.RequestPoolResp
 	r.note = func(e *zerolog.Event) {
 		e.Stringer("pool", granted.Pool).Stringer("grant", granted.Grant).Stringer("subnet", granted.Subnet).Int64("revision", granted.Revision)
 	}
-	r.undo = func() { h.UndoPool(granted.Ref) }
+	if r.repeat = granted.Repeat; !r.repeat {
+		r.undo = func() { h.UndoPool(granted.Ref) }
+	}
 	return &ipam.RequestPoolResponse{PoolID: formatPoolID(granted.Ref), Pool: granted.Subnet.String()}, nil
 }
 

@@ -129,7 +129,7 @@ func ParseRanges(text string) ([]netipx.IPRange, error) {
 }
 
 func parseRange(word string) (netipx.IPRange, error) {
-	if prefix, err := netip.ParsePrefix(word); err == nil {
+	if prefix, err := netip.ParsePrefix(word); err == nil && !prefix.Addr().Is4In6() {
 		return netipx.RangeOfPrefix(prefix.Masked()), nil
 	}
 	from, to, two := strings.Cut(word, "-")

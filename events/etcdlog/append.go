@@ -56,6 +56,9 @@ type Proposal struct {
 	// creates a pool, or changes one in a way that others bear on: no pool of either
 	// space may have changed since.
 	CatalogueAt int64
+	// AllGrants says that Seen holds every grant of the pool: none may have been
+	// opened since.
+	AllGrants bool
 	// Dead are hosts of which no daemon may be alive.
 	Dead []string
 }

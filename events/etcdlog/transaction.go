@@ -109,6 +109,13 @@ func (l *Log) prepare(p Proposal, commit events.Commit, fence host) (*transactio
 		}
 		t.emptyBut(l.keys.grantsIn(t.pool), ends)
 	}
+	if p.AllGrants {
+		var known []string
+		for id := range p.Seen.Grants {
+			known = append(known, l.keys.grant(t.pool, id))
+		}
+		t.emptyBut(l.keys.grantsIn(t.pool), known)
+	}
 	for id := range touched.grants {
 		if err := put(t, l.keys.grant(t.pool, id), p.Seen.Grants[id].Revision, after.Grants[id]); err != nil {
 			return nil, err
@@ -163,7 +170,7 @@ func put[T events.Pool | events.Grant | events.HostGuard | events.Held](t *trans
 // touches is what a commit's events change or lean on.
 type touches struct {
 	pool, retires bool
-	leansOnPool   bool               // a grant opens, or a holding without a grant begins: the pool must stand
+	leansOnPool   bool               // a grant opens or a holding begins: the pool must be as it was seen
 	fenced        bool               // only this host, in this incarnation, may do it
 	grants        map[events.ID]bool // opened, closing, closed
 	joined        map[events.ID]bool // allocated through: the grant must be open
@@ -195,10 +202,9 @@ func touchedBy(list []events.Event, seen events.Guards) touches {
 		case events.GrantClosed:
 			t.grants[e.Grant], t.fenced = true, true
 		case events.AddressAllocated:
-			t.addresses[e.Address] = true
-			if e.Grant.IsZero() {
-				t.leansOnPool = true
-			} else {
+			// On the pool, because its layout says who may have which address.
+			t.addresses[e.Address], t.leansOnPool = true, true
+			if !e.Grant.IsZero() {
 				t.joined[e.Grant] = true
 			}
 		case events.AddressReserved:

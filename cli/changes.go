@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/cockroachdb/errors"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/ipamlog/ipamlog/actor"
+	"github.com/ipamlog/ipamlog/config"
+	"github.com/ipamlog/ipamlog/engine"
+	"github.com/ipamlog/ipamlog/operator"
+	"github.com/ipamlog/ipamlog/render"
+	"github.com/ipamlog/ipamlog/store"
+)
+
+// changing makes a command of one that changes the log by hand: it gives it what
+// these have in common, and the log in a person's hands. empty is for a store
+// without a log.
+func changing(cmd *cobra.Command, build Build, empty emptyStore, run func(ctx context.Context, s *session, o *operator.Operator, args []string) error) *cobra.Command {
+	cmd.GroupID = GroupHand
+	cmd.Flags().Duration(timeoutFlag, storePatience, "how long to wait for an answer of the store")
+	daemonFlags(cmd.Flags(), "host")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		s, err := open(cmd, empty)
+		if err != nil {
+			return err
+		}
+		o, err := s.operator(cmd.Context(), build)
+		if err == nil {
+			err = run(cmd.Context(), s, o, args)
+		}
+		if errors.Is(err, operator.ErrUnsettled) {
+			warn(s.stderr, "what was written of this change is not known: look for it in `ipamlog tail` once the store answers")
+		}
+		return errors.CombineErrors(store.Explain(err, s.client), s.close())
+	}
+	return cmd
+}
+
+// daemonFlags adds options of the daemon to a command's.
+func daemonFlags(flags *pflag.FlagSet, names ...string) {
+	all := pflag.NewFlagSet("", pflag.ContinueOnError)
+	config.RegisterServe(all, config.Process())
+	for _, name := range names {
+		flags.AddFlag(all.Lookup(name))
+	}
+}
+
+// poolFlag adds the flag by which a pool is named.
+func poolFlag(cmd *cobra.Command, pool *string, usage string) {
+	cmd.Flags().StringVar(pool, "pool", "", usage)
+	_ = cmd.RegisterFlagCompletionFunc("pool", func(cmd *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+		return completePools(cmd, nil, toComplete)
+	}) // fails only for a flag that is not there
+}
+
+// operator puts the log into the hands of the person at this machine.
+func (s *session) operator(ctx context.Context, build Build) (*operator.Operator, error) {
+	identity, err := actor.ReadIdentity(s.cfg.Host, build.Version)
+	if err != nil {
+		return nil, err
+	}
+	o := operator.Options{Host: identity.Host, Version: identity.Version, Machine: identity.Machine}
+	if s.cfg.Engine != config.Off {
+		o.Engine = docker(s.cfg.Engine)
+	}
+	return operator.New(ctx, s.log, o)
+}
+
+// hostAddressesOf opens the log for create-network.
+func hostAddressesOf(build Build) openHostAddresses {
+	return func(cmd *cobra.Command, cfg config.Config) (hostAddresses, func() error, error) {
+		s, err := openAs(cmd, cfg, storePatience, wantLog)
+		if err != nil {
+			return nil, nil, err
+		}
+		o, err := s.operator(cmd.Context(), build)
+		if err != nil {
+			return nil, nil, errors.CombineErrors(store.Explain(err, s.client), s.close())
+		}
+		return o.HostAddresses(), s.close, nil
+	}
+}
+
+// report tells what came of a change.
+func (s *session) report(out operator.Outcome, err error) error {
+	if err != nil {
+		return err
+	}
+	for _, note := range out.Notes {
+		s.note("ipamlog: note: %s", note)
+	}
+	if s.out.Format == render.FormatJSON || s.out.Format == render.FormatJSONL {
+		return render.JSON(s.out, out)
+	}
+	for _, line := range out.Said {
+		if _, err := fmt.Fprintln(s.out.Writer, line); err != nil {
+			return errors.Wrap(err, "print what was done")
+		}
+	}
+	return nil
+}
+
+// docker is the address of this host's engine, asked when it is needed.
+type docker string
+
+// Knows implements [operator.Engine].
+func (d docker) Knows(ctx context.Context, addr netip.Addr) (use string, err error) {
+	e, err := engine.Open(string(d))
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.CombineErrors(err, e.Close()) }()
+	networks, err := e.Networks(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, listed := range networks {
+		n, err := e.Network(ctx, listed.ID)
+		if errors.Is(err, engine.ErrNoNetwork) {
+			continue // removed since they were listed
+		}
+		if err != nil {
+			return "", err
+		}
+		if use := useOf(n, addr); use != "" {
+			return use, nil
+		}
+	}
+	return "", nil
+}
+
+// useOf says what a network uses an address for; "" if it does not.
+func useOf(n engine.Network, addr netip.Addr) string {
+	for _, p := range n.IPAM.Pools {
+		if p.Gateway == addr {
+			return "Docker network " + n.Name + ", as its gateway"
+		}
+	}
+	for _, e := range n.Endpoints {
+		for _, a := range e.Addresses {
+			if a.Addr() == addr {
+				return strings.TrimSpace("container "+e.Name) + " on network " + n.Name
+			}
+		}
+	}
+	return ""
+}
