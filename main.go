@@ -88,7 +88,13 @@ Exit status: 0 it was stopped; 1 it could not go on, and one sentence says why;
 			if err != nil {
 				return err
 			}
-			return serve(cmd.Context(), cfg, cmd.OutOrStdout(), newLogger(cfg.Global, os.Stderr))
+			out, log := cmd.OutOrStdout(), os.Stderr
+			if cfg.Managed {
+				// The engine calls what it reads there an error, and has no person to
+				// be told what to type.
+				out, log = io.Discard, os.Stdout
+			}
+			return serve(cmd.Context(), cfg, out, newLogger(cfg.Global, log))
 		},
 	}
 	config.RegisterServe(cmd.Flags(), config.Process())

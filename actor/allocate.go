@@ -34,10 +34,10 @@ func (p *Pool) allocate(t *allocateTask) {
 	}
 	kind := p.kindOf(t)
 	switch {
-	case t.ask.Address.IsValid():
-		p.allocateThis(t, kind)
 	case kind == events.Gateway:
 		p.allocateGateway(t, grant.Value.Range)
+	case t.ask.Address.IsValid():
+		p.allocateThis(t, kind)
 	case p.mirror():
 		t.answer(Answer{}, errors.Wrapf(ErrMirror, "pool %s", p.state.Subnet().Prefix()))
 	default:
@@ -165,6 +165,10 @@ func (p *Pool) allocateThis(t *allocateTask, kind events.Kind) {
 			return
 		}
 		t.answer(Answer{}, errors.Wrapf(ErrInUse, "%s is held by %s", addr, holder(held[0])))
+		return
+	}
+	if kind == events.Gateway && shared {
+		p.proposeGateway(t, addr)
 		return
 	}
 	p.propose(t, addr, kind, shared)

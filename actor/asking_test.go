@@ -48,6 +48,9 @@ func TestKindsOfAskingAndRepeats(t *testing.T) {
 			{asked(gw, 0, "", ""), events.Gateway, fresh, "10.1.0.1"},
 			{asked(gw, 0, "", "10.1.0.1"), events.Gateway, repeat, "10.1.0.1"},
 			{asked(ep, 1, "", "10.1.0.1"), 0, "address already in use", ""},
+			// Some name the router as an auxiliary, too.
+			{asked(pl, 0, "", "10.1.0.1"), events.Gateway, repeat, "10.1.0.1"},
+			{asked(ep, 1, "", ""), events.Endpoint, fresh, "10.1.0.2"},
 			{asked(pl, 0, "", "10.1.0.1"), 0, "address already in use", ""},
 		}},
 		{name: "a gateway that was named", steps: []step{

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/rs/zerolog"
+	"go4.org/netipx"
 
 	"github.com/ipamlog/ipamlog/actor"
 	"github.com/ipamlog/ipamlog/embedded/etcdtest"
@@ -22,7 +23,7 @@ import (
 	"github.com/ipamlog/ipamlog/events/etcdlog"
 )
 
-var equate = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty()}
+var equate = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, netipx.IPRange{}), cmpopts.EquateEmpty()}
 
 // patience is how long a test waits for what must come.
 const patience = 30 * time.Second

@@ -136,6 +136,9 @@ func (h *Host) plan(ctx context.Context, r PoolRequest) (grantPlan, error) {
 		return grantPlan{}, err
 	}
 	if err := checkRange(r.Range, events.Pool(created)); err != nil {
+		if errors.Is(err, ErrContradicts) {
+			err = errors.Wrapf(ErrOutOfRange, "the ranges leave nothing of --ip-range %s", r.Range)
+		}
 		return grantPlan{}, err
 	}
 	clock := h.log.Clock

@@ -104,6 +104,9 @@ func (p *Pool) holdsStill(s *step) bool {
 	case events.GrantClosing:
 		return p.grant(s.grant).Value.State == events.StateOpen
 	case events.GrantClosed:
+		if s.follow != nil && p.state.Pool().Value.Kept {
+			return false // an operator has laid the pool out meanwhile
+		}
 		return p.grant(s.grant).Value.State == events.StateClosing
 	case events.PoolRetired:
 		return !p.retired

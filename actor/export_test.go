@@ -28,3 +28,35 @@ func (h *Host) Running() map[events.ID]bool {
 	}
 	return running
 }
+
+// Waiting is how many steps of a pool wait for a commit.
+func (h *Host) Waiting(id events.ID) int {
+	return look(h, id, func(p *Pool) int { return len(p.batch) })
+}
+
+// Remembered is of how many addresses a pool knows who had them last.
+func (h *Host) Remembered(id events.ID) int {
+	return look(h, id, func(p *Pool) int {
+		if p.memory == nil {
+			return 0
+		}
+		return len(p.memory.owners)
+	})
+}
+
+// look looks at a pool in its own goroutine.
+func look[T any](h *Host, id events.ID, at func(*Pool) T) (seen T) {
+	h.mu.Lock()
+	p := h.pools[id]
+	h.mu.Unlock()
+	if p == nil {
+		return seen
+	}
+	answer := make(chan T, 1)
+	p.post(func() { answer <- at(p) })
+	select {
+	case seen = <-answer:
+	case <-p.done:
+	}
+	return seen
+}

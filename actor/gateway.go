@@ -5,6 +5,8 @@ package actor
 import (
 	"net/netip"
 
+	"github.com/cockroachdb/errors"
+
 	"github.com/ipamlog/ipamlog/events"
 )
 
@@ -17,14 +19,17 @@ func (p *Pool) policy() events.Policy { return p.state.Pool().Value.Policy }
 // mirror says whether the pool is this node's mirror of a Swarm network.
 func (p *Pool) mirror() bool { return p.state.Pool().Value.Node != "" }
 
-// allocateGateway decides an ask for a gateway that nobody named.
+// allocateGateway decides an ask for a gateway.
 func (p *Pool) allocateGateway(t *allocateTask, within netip.Prefix) {
-	switch p.policy().Gateway {
-	case events.GatewayNone:
-		t.answer(p.unheld(p.nobodys()), nil)
-	case events.GatewayShared:
+	mode, named := p.policy().Gateway, t.ask.Address.IsValid()
+	switch {
+	case mode == events.GatewayShared:
 		p.allocateRouter(t)
-	case events.GatewayAuto, events.GatewayHost:
+	case named:
+		p.allocateThis(t, events.Gateway)
+	case mode == events.GatewayNone:
+		t.answer(p.unheld(p.nobodys()), nil)
+	default:
 		addr, ok := p.picker.gateway(within)
 		if !ok {
 			p.exhausted(t, within)
@@ -34,29 +39,42 @@ func (p *Pool) allocateGateway(t *allocateTask, within netip.Prefix) {
 	}
 }
 
-// allocateRouter gives a network the gateway that all of the pool share. The first
-// one to ask chooses it, in a commit that says so of the pool: whoever comes second
-// finds it there.
+// allocateRouter gives a network the gateway that all of the pool share: its
+// router, or, where it has none yet, the address that was named or the lowest.
 func (p *Pool) allocateRouter(t *allocateTask) {
-	if router := p.state.Pool().Value.Router; router.IsValid() {
-		t.ask.Address = router
-		p.allocateThis(t, events.Gateway)
-		return
-	}
-	if p.state.Revision() < p.laidOutAt {
-		p.reach(p.laidOutAt, t) // chosen already, and not seen yet
-		return
-	}
-	if s := p.overlay.layingOut; s != nil {
-		p.park(s, t)
-		return
-	}
-	addr, ok := p.picker.lowest(p.picker.of(netip.Prefix{}))
-	if !ok {
-		p.exhausted(t, netip.Prefix{})
-		return
-	}
 	pool := p.state.Pool().Value
+	named := t.ask.Address.IsValid()
+	switch {
+	case pool.Router.IsValid() && named && t.ask.Address != pool.Router:
+		t.answer(Answer{}, errors.Wrapf(ErrContradicts, "the router of pool %s is %s, not %s", label(pool), pool.Router, t.ask.Address))
+	case pool.Router.IsValid():
+		t.ask.Address = pool.Router
+		p.allocateThis(t, events.Gateway)
+	case p.overlay.layingOut != nil:
+		p.park(p.overlay.layingOut, t)
+	case p.state.Revision() < p.laidOutAt:
+		p.reach(p.laidOutAt, t) // it has one, and that was not seen yet
+	case named:
+		p.allocateThis(t, events.Gateway)
+	default:
+		addr, ok := p.picker.lowest(p.picker.of(netip.Prefix{}))
+		if !ok {
+			p.exhausted(t, netip.Prefix{})
+			return
+		}
+		p.proposeGateway(t, addr)
+	}
+}
+
+// proposeGateway makes a gateway pending that others may share. Where all share
+// one, the first to ask makes it the router, in a commit that says so of the pool:
+// whoever comes second finds it there.
+func (p *Pool) proposeGateway(t *allocateTask, addr netip.Addr) {
+	pool := p.state.Pool().Value
+	if pool.Gateway != events.GatewayShared || pool.Router.IsValid() {
+		p.propose(t, addr, events.Gateway, true)
+		return
+	}
 	layout := pool.Layout
 	layout.Router = addr
 	s := p.allocation(t, addr, events.Gateway, true)

@@ -18,7 +18,8 @@ import (
 
 // mirrored finds out whether a request is about this node's mirror of a Swarm
 // network: one in the local space for the very subnet of a global pool. A mirror
-// has no name, and no policy of its own.
+// has no policy of its own, and no name: engines before version 29 send none, so
+// that two Swarm networks of one subnet cannot be told apart.
 func (h *Host) mirrored(pools []etcdlog.PoolEntry, r PoolRequest) PoolRequest {
 	if !h.mirrors || r.Space != events.Local || !r.Subnet.IsValid() {
 		return r

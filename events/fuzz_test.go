@@ -27,6 +27,16 @@ func FuzzDecode(f *testing.F) {
 		}
 		f.Add(data)
 	}
+	for _, layout := range []string{
+		`"ranges":["10.0.0.1-10.0.0.9","10.0.0.3-10.0.0.12"]`, `"ranges":["10.0.0.9-10.0.0.1"]`, `"exclude":[""]`, `"exclude":[null]`,
+		`"ranges":["::ffff:10.0.0.1-::ffff:10.0.0.9"]`, `"ranges":["fe80::1%a-fe80::9%a"]`, `"router":"fe80::1%a"`, `"router":"::ffff:10.0.0.1"`,
+		`"host_ranges":["10.0.0.1-fd00::1"]`, `"ranges":["0.0.0.0-255.255.255.255","::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"],"kept":true`,
+	} {
+		f.Add([]byte(head + `"events":[{"type":"pool.changed","space":"local",` + layout + `}]}`))
+		f.Add([]byte(head + `"events":[{"type":"pool.created","space":"local","subnet":"10.0.0.0/24","gateway":"shared","pick":"serial","quarantine":60,"sticky":"mac","node":"h1",` + layout + `}]}`))
+	}
+	f.Add([]byte(head + `"events":[{"type":"address.reserved","allocation":"01KAHR4M5N0000000000000002","address":"10.0.0.7","why":""}]}`))
+	f.Add([]byte(head + `"events":[{"type":"address.unreserved","allocation":"01KAHR4M5N0000000000000002","address":"::ffff:10.0.0.7"}]}`))
 	f.Add([]byte(head + `"events":[{"type":"grant.closing","type":"grant.closed","grant":"01KAHR4M5N0000000000000002"}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		commit, err := events.Decode(data)

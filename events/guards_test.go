@@ -10,6 +10,7 @@ import (
 
 	"github.com/cockroachdb/errors"
 	"github.com/google/go-cmp/cmp"
+	"go4.org/netipx"
 
 	"github.com/ipamlog/ipamlog/events"
 )
@@ -22,6 +23,21 @@ var (
 
 func allocated(n byte, shared bool) events.AddressAllocated {
 	return events.AddressAllocated{Allocation: events.ID{15: n}, Address: addr, Kind: events.Gateway, Shared: shared, Host: "h1", Grant: grantID}
+}
+
+func reserved(n byte) events.AddressReserved {
+	return events.AddressReserved{Allocation: events.ID{15: n}, Address: addr, Why: "the printer"}
+}
+
+func unreserved(n byte) events.AddressUnreserved {
+	return events.AddressUnreserved{Allocation: events.ID{15: n}, Address: addr}
+}
+
+// divided is a change of the layout: of one that gives out a range alone.
+func divided(kept bool, from, to string) events.PoolChanged {
+	return events.PoolChanged{Space: events.Local, Kept: kept, Layout: events.Layout{
+		Ranges: []netipx.IPRange{netipx.IPRangeFrom(netip.MustParseAddr(from), netip.MustParseAddr(to))},
+	}}
 }
 
 func released(n byte) events.AddressReleased {
@@ -78,7 +94,20 @@ func TestGuardsFold(t *testing.T) {
 		"again": {[]events.Event{allocated(1, false), released(1), allocated(1, false)}, func(g *events.Guards) {
 			g.Held[addr] = events.Guarded[events.Held]{Value: events.Held{allocation(1, 2, false)}, Revision: 30}
 		}},
-		"exhausted": {[]events.Event{events.PoolExhausted{Grant: grantID}}, func(*events.Guards) {}},
+		"a pool laid out": {[]events.Event{pool, divided(true, "10.0.0.5", "10.0.0.9"), events.PoolChanged{Space: events.Local, Layout: events.Layout{Router: addr}}}, func(g *events.Guards) {
+			g.Pool = events.Guarded[events.Pool]{Value: events.Pool{Space: pool.Space, Name: pool.Name, Subnet: pool.Subnet, Policy: pool.Policy, Layout: events.Layout{Router: addr}}, Revision: 30}
+		}},
+		"a change keeps what is not its own": {[]events.Event{events.PoolCreated{Space: events.Local, Subnet: pool.Subnet, Policy: pool.Policy, Node: "h2", Extra: extra}, divided(true, "10.0.0.5", "10.0.0.9")}, func(g *events.Guards) {
+			g.Pool = events.Guarded[events.Pool]{Value: events.Pool{
+				Space: pool.Space, Subnet: pool.Subnet, Policy: pool.Policy, Node: "h2", Kept: true, Extra: extra, Layout: divided(true, "10.0.0.5", "10.0.0.9").Layout,
+			}, Revision: 20}
+		}},
+		"kept, and no more, and gone": {[]events.Event{pool, divided(true, "10.0.0.5", "10.0.0.9"), divided(false, "10.0.0.5", "10.0.0.9"), events.PoolRetired{Space: events.Local}}, func(*events.Guards) {}},
+		"a reservation": {[]events.Event{reserved(1)}, func(g *events.Guards) {
+			g.Held[addr] = events.Guarded[events.Held]{Value: events.Held{{ID: events.ID{15: 1}, Kind: events.Reserved, Why: "the printer", Commit: events.ID{0: 1}}}, Revision: 10}
+		}},
+		"a reservation given back": {[]events.Event{reserved(1), unreserved(1)}, func(*events.Guards) {}},
+		"exhausted":                {[]events.Event{events.PoolExhausted{Grant: grantID}}, func(*events.Guards) {}},
 		"a host, started twice, replaced": {[]events.Event{
 			events.HostJoined{Host: "h1", Machine: "a", Incarnation: 1},
 			events.HostJoined{Host: "h1", Machine: "a", Incarnation: 2},
@@ -121,6 +150,22 @@ func TestGuardsContradictions(t *testing.T) {
 		"an address released by another":         {allocated(1, false), released(2)},
 		"an address released twice":              {allocated(1, false), released(1), released(1)},
 		"a shared address released by a third":   {allocated(1, true), allocated(2, true), released(3)},
+		"a pool changed that never was":          {divided(false, "10.0.0.5", "10.0.0.9")},
+		"a pool changed after its end":           {pool, events.PoolRetired{Space: events.Local}, divided(false, "10.0.0.5", "10.0.0.9")},
+		"a range outside of the subnet":          {pool, divided(false, "10.0.1.5", "10.0.1.9")},
+		"a range that leaves the subnet":         {pool, divided(false, "10.0.0.5", "10.0.1.9")},
+		"a range of another family":              {pool, divided(false, "fd00::5", "fd00::9")},
+		"an exclusion outside of the subnet":     {pool, events.PoolChanged{Space: events.Local, Layout: events.Layout{Exclude: divided(false, "10.0.1.5", "10.0.1.9").Ranges}}},
+		"host ranges outside of the subnet":      {pool, events.PoolChanged{Space: events.Local, Layout: events.Layout{HostRanges: divided(false, "10.0.1.5", "10.0.1.9").Ranges}}},
+		"a router outside of the subnet":         {pool, events.PoolChanged{Space: events.Local, Layout: events.Layout{Router: netip.MustParseAddr("10.0.1.1")}}},
+		"a kept pool retired":                    {pool, divided(true, "10.0.0.5", "10.0.0.9"), events.PoolRetired{Space: events.Local}},
+		"a pool kept from the start, retired":    {events.PoolCreated{Space: events.Local, Subnet: pool.Subnet, Policy: pool.Policy, Kept: true}, events.PoolRetired{Space: events.Local}},
+		"an address reserved that is held":       {allocated(1, false), reserved(2)},
+		"an address reserved that is shared":     {allocated(1, true), reserved(2)},
+		"an address reserved twice":              {reserved(1), reserved(2)},
+		"a reserved address allocated":           {reserved(1), allocated(2, true)},
+		"a reservation given back twice":         {reserved(1), unreserved(1), unreserved(1)},
+		"a reservation that is another":          {reserved(1), unreserved(2)},
 		"an address of an earlier holding freed": {allocated(1, false), released(1), allocated(2, false), released(1)},
 	} {
 		t.Run(name, func(t *testing.T) {

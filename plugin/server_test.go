@@ -241,6 +241,29 @@ func TestAnswerIsLost(t *testing.T) {
 	}
 }
 
+// The swarm's grant is one: that a manager did not hear of it again takes it from
+// nobody.
+func TestRepeatedGrantIsNotTakenBack(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	const request = `{"AddressSpace":"ipamlog-global","Pool":"10.1.0.0/24"}`
+	id := b.ask("/IpamDriver.RequestPool", request, "PoolID")
+	ref, err := plugin.ParsePoolID(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.ask("/IpamDriver.RequestAddress", fmt.Sprintf(`{"PoolID":%q,"Address":""}`, id), "Address")
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/IpamDriver.RequestPool", strings.NewReader(request))
+	b.server.Handler().ServeHTTP(deaf{httptest.NewRecorder()}, r)
+	b.stop() // which waits for what goes on behind the answers
+	if n := b.held(ref); n != 1 {
+		t.Errorf("%d addresses are held in the swarm's pool", n)
+	}
+	if n := b.released(ref, events.GrantEnded); n != 0 {
+		t.Errorf("%d addresses were released with their grant", n)
+	}
+}
+
 // Shutdown lets what is under way come to its end.
 func TestShutdownWaits(t *testing.T) {
 	t.Parallel()

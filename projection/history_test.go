@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"go4.org/netipx"
 	"pgregory.net/rapid"
 
 	"github.com/ipamlog/ipamlog/events"
@@ -96,7 +97,8 @@ func (h *history) draw(t *rapid.T) events.Event {
 		extra = events.Extra{"later": []byte(`{"a":[1]}`)}
 	}
 	if !h.guards.Pool.Present() {
-		return events.PoolCreated{Space: events.Local, Name: "p", Subnet: h.subnet, Policy: events.DefaultPolicy(), Extra: extra}
+		layout, kept := h.drawLayout(t)
+		return events.PoolCreated{Space: events.Local, Name: "p", Subnet: h.subnet, Policy: events.DefaultPolicy(), Layout: layout, Kept: kept, Extra: extra}
 	}
 	var open, closing, closed []events.ID
 	for _, id := range h.all {
@@ -109,7 +111,7 @@ func (h *history) draw(t *rapid.T) events.Event {
 			closed = append(closed, id)
 		}
 	}
-	kinds := []string{"allocate", "allocate", "allocate", "release", "release", "open", "exhausted"}
+	kinds := []string{"allocate", "allocate", "allocate", "release", "release", "open", "exhausted", "reserve", "change"}
 	if len(open) > 0 {
 		kinds = append(kinds, "closing")
 	}
@@ -119,7 +121,11 @@ func (h *history) draw(t *rapid.T) events.Event {
 	if len(closed) > 0 {
 		kinds = append(kinds, "reopen")
 	}
-	if len(open)+len(closing) == 0 && len(h.guards.Held) == 0 {
+	reserved := h.reserved()
+	if len(reserved) > 0 {
+		kinds = append(kinds, "unreserve", "unreserve")
+	}
+	if len(open)+len(closing) == 0 && len(h.guards.Held) == 0 && !h.guards.Pool.Value.Kept {
 		kinds = append(kinds, "retire")
 	}
 	switch rapid.SampledFrom(kinds).Draw(t, "event") {
@@ -146,6 +152,18 @@ func (h *history) draw(t *rapid.T) events.Event {
 		addr := rapid.SampledFrom(held).Draw(t, "address")
 		a := rapid.SampledFrom(h.guards.Held[addr].Value).Draw(t, "allocation")
 		return events.AddressReleased{Allocation: a.ID, Address: addr, Reason: events.Released}
+	case "reserve":
+		addr := rapid.SampledFrom(h.addrs).Draw(t, "address")
+		if h.guards.Held[addr].Present() {
+			break
+		}
+		return events.AddressReserved{Allocation: h.id(), Address: addr, Why: "the printer", Extra: extra}
+	case "unreserve":
+		addr := rapid.SampledFrom(reserved).Draw(t, "address")
+		return events.AddressUnreserved{Allocation: h.guards.Held[addr].Value[0].ID, Address: addr}
+	case "change":
+		layout, kept := h.drawLayout(t)
+		return events.PoolChanged{Space: events.Local, Layout: layout, Kept: kept, Extra: extra}
 	case "open":
 		id := h.id()
 		h.all = append(h.all, id)
@@ -160,4 +178,39 @@ func (h *history) draw(t *rapid.T) events.Event {
 		return events.PoolRetired{Space: events.Local}
 	}
 	return events.PoolExhausted{Range: h.subnet}
+}
+
+// reserved are the addresses that an operator keeps out of use.
+func (h *history) reserved() []netip.Addr {
+	var addrs []netip.Addr
+	for a, guard := range h.guards.Held {
+		if len(guard.Value) == 1 && guard.Value[0].Why != "" {
+			addrs = append(addrs, a)
+		}
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	return addrs
+}
+
+// drawLayout draws a division of the subnet, most often none.
+func (h *history) drawLayout(t *rapid.T) (layout events.Layout, kept bool) {
+	if rapid.Bool().Draw(t, "undivided") {
+		return layout, rapid.Bool().Draw(t, "kept")
+	}
+	list := func(what string) []netipx.IPRange {
+		var ranges []netipx.IPRange
+		for range rapid.IntRange(0, 2).Draw(t, what) {
+			a, b := rapid.SampledFrom(h.addrs).Draw(t, "end"), rapid.SampledFrom(h.addrs).Draw(t, "end")
+			if b.Less(a) {
+				a, b = b, a
+			}
+			ranges = append(ranges, netipx.IPRangeFrom(a, b))
+		}
+		return events.Normalize(ranges)
+	}
+	layout = events.Layout{Ranges: list("ranges"), Exclude: list("exclude"), HostRanges: list("host ranges")}
+	if rapid.Bool().Draw(t, "router") {
+		layout.Router = rapid.SampledFrom(h.addrs).Draw(t, "router")
+	}
+	return layout, rapid.Bool().Draw(t, "kept")
 }

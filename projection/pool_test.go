@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/errors"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"go4.org/netipx"
 	"pgregory.net/rapid"
 
 	"github.com/ipamlog/ipamlog/events"
@@ -18,7 +19,7 @@ import (
 	"github.com/ipamlog/ipamlog/projection/bitmap"
 )
 
-var equate = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty()}
+var equate = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, netipx.IPRange{}), cmpopts.EquateEmpty()}
 
 // TestEveryWayLeadsToTheSameState is what everything stands on: a state is the
 // same whether all records led to it, or guards read at any revision and the

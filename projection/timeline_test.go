@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go4.org/netipx"
 	"pgregory.net/rapid"
 
 	"github.com/ipamlog/ipamlog/events"
@@ -57,6 +58,14 @@ func tlReleasedAt(n byte, seconds int) events.Event {
 	e := tlReleased(n)
 	e.At = noon.Add(time.Duration(seconds) * time.Second)
 	return e
+}
+
+func tlReserved(n byte) events.Event {
+	return events.AddressReserved{Allocation: tlAlloc(n), Address: netip.AddrFrom4([4]byte{10, 50, 0, n}), Why: "the printer"}
+}
+
+func tlUnreserved(n byte) events.Event {
+	return events.AddressUnreserved{Allocation: tlAlloc(n), Address: netip.AddrFrom4([4]byte{10, 50, 0, n})}
 }
 
 // tell writes what a timeline knows of its holdings, a line each.
@@ -144,6 +153,30 @@ func TestTimeline_holdings(t *testing.T) {
 			[]string{"5.0", "6.1", "7.0"},
 		},
 		{
+			"a reservation begins and ends a holding",
+			[]events.Record{created, tlRecord(5, 1, tlReserved(2)), tlRecord(9, 7, tlUnreserved(2))},
+			[]string{`10.50.0.2 in "web" 1s@5 to 7s@9 unreserved`},
+			nil,
+		},
+		{
+			"a reservation after a release, and one that stands",
+			[]events.Record{created, tlRecord(5, 1, tlAllocated(2)), tlRecord(6, 2, tlReleased(2)), tlRecord(7, 3, tlReserved(12), tlReserved(13)), tlRecord(8, 4, tlUnreserved(13))},
+			[]string{`10.50.0.2 in "web" 1s@5 to 2s@6 released`, `10.50.0.12 in "web" 3s@7 to …`, `10.50.0.13 in "web" 3s@7 to 4s@8 unreserved`},
+			nil,
+		},
+		{
+			"unreserved twice, and what never was",
+			[]events.Record{created, tlRecord(5, 1, tlReserved(2)), tlRecord(6, 2, tlUnreserved(2)), tlRecord(7, 3, tlUnreserved(2)), tlRecord(8, 4, tlUnreserved(9))},
+			[]string{`10.50.0.2 in "web" 1s@5 to 2s@6 unreserved`},
+			[]string{"7.0", "8.0"},
+		},
+		{
+			"another has the address of a mirror",
+			[]events.Record{created, tlRecord(5, 1, tlAllocated(2)), tlRecord(6, 2, events.AddressReleased{Allocation: tlAlloc(2), Address: netip.MustParseAddr("10.50.0.2"), Reason: events.Superseded})},
+			[]string{`10.50.0.2 in "web" 1s@5 to 2s@6 superseded`},
+			nil,
+		},
+		{
 			"the creation was not read",
 			[]events.Record{tlRecord(5, 1, tlAllocated(2))},
 			[]string{`10.50.0.2 in "" 1s@5 to …`},
@@ -194,6 +227,58 @@ func TestTimeline_facts(t *testing.T) {
 	}
 	if tl.Pool(events.PoolStream(tlPool(7))) != nil {
 		t.Error("there is a pool 7")
+	}
+}
+
+// A reservation is held by an operator's word: by no host, through no grant.
+func TestTimeline_reservation(t *testing.T) {
+	tl := projection.NewTimeline()
+	tl.Apply(tlRecord(2, 0, tlCreated()))
+	tl.Apply(tlRecord(5, 1, tlReserved(2)))
+	h, ok := tl.Open(tlAlloc(2))
+	if !ok {
+		t.Fatal("the reservation is not open")
+	}
+	want := projection.Holding{
+		Allocation: tlAlloc(2), Address: netip.MustParseAddr("10.50.0.2"), Pool: tl.Pool(events.PoolStream(tlPool(1))), Kind: events.Reserved,
+		Why: "the printer", From: projection.Mark{Revision: 5, Time: noon.Add(time.Second)},
+	}
+	if diff := cmp.Diff(want, *h, cmp.Comparer(func(a, b *projection.PoolLife) bool { return a == b }), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// A pool's new layout takes the place of the old one, and leaves all else alone.
+func TestTimeline_layout(t *testing.T) {
+	tl := projection.NewTimeline()
+	created := tlCreated().(events.PoolCreated)
+	created.Layout = events.Layout{Exclude: []netipx.IPRange{netipx.MustParseIPRange("10.50.0.9-10.50.0.9")}}
+	tl.Apply(tlRecord(2, 0, created))
+	pool := tl.Pool(events.PoolStream(tlPool(1)))
+	if diff := cmp.Diff(events.Pool(created), pool.Pool, equate); diff != "" {
+		t.Errorf("created (-want +got):\n%s", diff)
+	}
+	changed := events.PoolChanged{Space: events.Local, Kept: true, Layout: events.Layout{
+		Ranges: []netipx.IPRange{netipx.MustParseIPRange("10.50.0.5-10.50.0.20")}, Router: netip.MustParseAddr("10.50.0.1"),
+	}}
+	tl.Apply(tlRecord(5, 1, tlAllocated(9), changed))
+	want := events.Pool(created)
+	want.Layout, want.Kept = changed.Layout, true
+	if diff := cmp.Diff(want, pool.Pool, equate); diff != "" {
+		t.Errorf("changed (-want +got):\n%s", diff)
+	}
+	tl.Apply(tlRecord(6, 2, events.PoolChanged{Space: events.Local}))
+	if !pool.Empty() || pool.Kept {
+		t.Errorf("undone: %+v", pool.Pool)
+	}
+	if got := tell(tl); len(got) != 1 || len(tl.Misfits()) > 0 {
+		t.Errorf("holdings %q, misfits %q", got, tl.Misfits())
+	}
+	// In a pool whose creation was not read there is nothing to change, and no harm.
+	tl.Apply(tlIn(events.PoolStream(tlPool(7)), tlRecord(9, 3, changed)))
+	tl.Apply(tlIn(events.Catalogue, tlRecord(10, 3, changed)))
+	if p := tl.Pool(events.PoolStream(tlPool(7))); p == nil || p.Known() {
+		t.Errorf("pool 7: %+v", p)
 	}
 }
 
