@@ -7,7 +7,7 @@ version := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 tool    := $(GO) tool -modfile=tools/go.mod
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test lint fmt bench fuzz clean
+.PHONY: help build plugin run demo lab test lint fmt bench fuzz clean
 
 help: ## show what there is to make
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -15,14 +15,27 @@ help: ## show what there is to make
 build: ## build bin/ipamlog
 	$(GO) build -trimpath -ldflags '-X main.version=$(version)' -o bin/ipamlog .
 
+# The engine copies the folder, and runs the program in it with nothing around:
+# so it is linked statically.
+plugin: ## build dist/plugin, the managed plugin for Swarm: see packaging/managed
+	rm -rf dist/plugin
+	mkdir -p dist/plugin/rootfs
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(version)' -o dist/plugin/rootfs/ipamlog .
+	cp packaging/managed/config.json dist/plugin/
+
 run: build ## build, and run the daemon with its embedded etcd
 	./bin/ipamlog serve
 
 demo: build ## build, and play a morning of containers without Docker
 	./bin/ipamlog demo
 
+lab: ## as root: a shell among LAB_HOSTS (3) hosts with real Docker engines, on an etcd cluster
+	@sh scripts/prepare </dev/null
+	@$(GO) build -o bin/lab-shell ./lab/shell
+	@exec ./bin/lab-shell
+
 # Namespaces and Docker engines take root; nobody else can run these.
-engine_tests := /lab$$|/e2e$$
+engine_tests := /lab(/.*)?$$|/e2e$$|ipamlog/engine$$|/hostnet$$
 
 test: ## run all tests with the race detector; as root, on real Docker engines too
 	@sh scripts/prepare

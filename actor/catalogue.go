@@ -256,7 +256,7 @@ func checkRange(r netip.Prefix, pool events.Pool) error {
 	if _, _, ok := subnet.Interval(r); !ok {
 		return errors.Wrapf(ErrOutOfRange, "range %s is beyond the first 2^63 addresses of %s, out of which addresses are picked", r, pool.Subnet)
 	}
-	if !pool.Layout.Empty() && subnet.Assignable(pool.Layout, r).Total() == 0 {
+	if !pool.Undivided() && subnet.Assignable(pool.Layout, r).Total() == 0 {
 		return errors.Wrapf(ErrContradicts, "pool %s gives out no address of range %s on its own", label(pool), r)
 	}
 	return nil

@@ -255,7 +255,7 @@ func (s *session) say(e events.Event) string {
 	case events.PoolCreated:
 		return words(e.Name, e.Subnet.String(), string(e.Space), policy(e.Policy), layout(e.Layout))
 	case events.PoolChanged:
-		if e.Empty() {
+		if e.Undivided() {
 			return "undivided"
 		}
 		return layout(e.Layout)

@@ -76,13 +76,13 @@ func TestSecondDaemon(t *testing.T) {
 	elsewhere := filepath.Join(a.Dir(), "other")
 
 	t.Run("on the same data directory", func(t *testing.T) {
-		a.mustRefuse(t, a.serve("--socket", "/run/other.sock"), "data directory", a.dataDir(), "in use")
+		a.mustRefuse(t, a.serve(t, "--socket", "/run/other.sock"), "data directory", a.dataDir(), "in use")
 	})
 	t.Run("on the same socket", func(t *testing.T) {
-		a.mustRefuse(t, a.serve("--data-dir", elsewhere), "another process", pluginSocket, "--socket")
+		a.mustRefuse(t, a.serve(t, "--data-dir", elsewhere), "another process", pluginSocket, "--socket")
 	})
 	t.Run("on the same store", func(t *testing.T) {
-		a.mustRefuse(t, a.serve("--data-dir", elsewhere, "--socket", "/run/other.sock", "--cluster-store", embedded.Endpoint(a.dataDir())),
+		a.mustRefuse(t, a.serve(t, "--data-dir", elsewhere, "--socket", "/run/other.sock", "--cluster-store", embedded.Endpoint(a.dataDir())),
 			"host a", "--host")
 	})
 	t.Run("the first goes on", func(t *testing.T) {
@@ -100,11 +100,10 @@ func TestOtherMachine(t *testing.T) {
 	store := []string{"--cluster-store", etcdtest.Start(t).Endpoint()}
 	first := newSite(t, lab.New(t), "a", store...)
 	second := newSite(t, lab.New(t), "a", store...)
-	second.becomeMachine(t, "b")
 	first.start(t)
 	for _, state := range []string{"lives", "is gone"} {
 		t.Run("while the first "+state, func(t *testing.T) {
-			second.mustRefuse(t, second.serve(), "host a", "another machine", "--host", "adopt --host")
+			second.mustRefuse(t, second.serve(t), "host a", "another machine", "--host", "adopt --host")
 			if state == "lives" {
 				first.stop(t)
 			}
@@ -133,11 +132,11 @@ func TestOtherStore(t *testing.T) {
 
 	refused := []string{"--cluster-store", "adopt --store"}
 	behind(t, wrong)
-	t.Run("an empty one", func(t *testing.T) { a.mustRefuse(t, a.serve(), refused...) })
+	t.Run("an empty one", func(t *testing.T) { a.mustRefuse(t, a.serve(t), refused...) })
 	t.Run("another's", func(t *testing.T) {
 		b := newSite(t, lab.New(t), "b", a.store...)
 		b.start(t)
-		a.mustRefuse(t, a.serve(), refused...)
+		a.mustRefuse(t, a.serve(t), refused...)
 		b.stop(t)
 	})
 	t.Run("the right one", func(t *testing.T) {

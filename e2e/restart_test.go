@@ -182,7 +182,6 @@ func TestReboot(t *testing.T) {
 	if err := a.Reboot(); err != nil {
 		t.Fatal(err)
 	}
-	a.becomeMachine(t, a.Name())
 	a.start(t)
 	lab.StartEngines(t, a.Host)
 	reportLost(t, sound(t, a))

@@ -4,15 +4,12 @@ package e2e
 
 import (
 	"bytes"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -27,36 +24,20 @@ const patience = time.Minute
 // pluginSocket is where the daemon serves, seen from its host.
 const pluginSocket = "/run/docker/plugins/ipamlog.sock"
 
-// site is one host with a daemon on it, which the test's goroutine alone starts
-// and ends.
+// site is one host with a daemon on it.
 type site struct {
 	*lab.Host
 	store  []string // the options that name the store; none for the embedded one
-	daemon *lab.Process
+	daemon *lab.Daemon
 }
 
-// newSite adds a host to the lab, with neither engine nor daemon running.
+// newSite adds a host to the lab, with neither engine nor daemon running. All
+// that is unusual about its daemon is that several may be started on it.
 func newSite(t *testing.T, l *lab.Lab, name string, store ...string) *site {
 	t.Helper()
 	s := &site{Host: l.Host(name), store: store}
-	s.becomeMachine(t, name)
+	s.daemon = s.Daemon(slices.Concat([]string{"--data-dir", s.dataDir(), "--listen", "off"}, store)...)
 	return s
-}
-
-// becomeMachine gives the host a machine id of its own, as real machines have,
-// and one for its boot, which is another each time.
-func (s *site) becomeMachine(t *testing.T, id string) {
-	t.Helper()
-	for file, text := range map[string]string{
-		"/etc/machine-id":                 fmt.Sprintf("%032x", id),
-		"/proc/sys/kernel/random/boot_id": rand.Text(),
-	} {
-		own := filepath.Join(s.Dir(), filepath.Base(file))
-		if err := os.WriteFile(own, []byte(text+"\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		s.MustExec(t, "mount", "--bind", own, file)
-	}
 }
 
 // startSite adds a host on which daemon and engine run.
@@ -74,46 +55,22 @@ func (s *site) dataDir() string { return filepath.Join(s.Dir(), "d") }
 // logFile is in a place where the lab prints it should the test fail.
 func (s *site) logFile(name string) string { return filepath.Join(filepath.Dir(s.Dir()), name+".log") }
 
-// serve is the daemon as a user starts it: everything else is a default.
-func (s *site) serve(options ...string) *exec.Cmd {
-	args := slices.Concat([]string{"serve", "--data-dir", s.dataDir(), "--listen", "off"}, s.store, options)
-	cmd := exec.Command(binary, args...)
-	cmd.Env = environment()
+// serve is the daemon with some more options, for those who start it themselves.
+func (s *site) serve(t *testing.T, options ...string) *exec.Cmd {
+	t.Helper()
+	cmd, err := s.daemon.Command(options...)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return cmd
-}
-
-// environment is the test's own without what would configure the daemon.
-func environment() []string {
-	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "IPAMLOG_") })
 }
 
 // start starts the daemon and returns once it serves.
 func (s *site) start(t *testing.T) {
 	t.Helper()
-	said, err := os.Create(filepath.Join(s.Dir(), "said"))
-	if err != nil {
+	if err := s.daemon.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer said.Close()
-	log, err := os.OpenFile(s.logFile("ipamlog"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	cmd := s.serve()
-	cmd.Stdout, cmd.Stderr = said, log
-	if s.daemon, err = s.Start(cmd); err != nil {
-		t.Fatal(err)
-	}
-	await(t, "the daemon to serve", func() (bool, error) {
-		select {
-		case <-s.daemon.Done():
-			return false, errors.Newf("the daemon ended at once: %v", s.daemon.Wait())
-		default:
-		}
-		text, err := os.ReadFile(said.Name())
-		return bytes.Contains(text, []byte("is serving")), err
-	})
 }
 
 // kill ends the daemon as kill -9 does.
@@ -127,16 +84,8 @@ func (s *site) kill(t *testing.T) {
 // stop asks the daemon to end, and fails the test unless it does so properly.
 func (s *site) stop(t *testing.T) {
 	t.Helper()
-	if err := s.daemon.Signal(syscall.SIGTERM); err != nil {
+	if err := s.daemon.Stop(); err != nil {
 		t.Fatal(err)
-	}
-	select {
-	case <-s.daemon.Done():
-	case <-time.After(patience):
-		t.Fatalf("the daemon has not stopped after %v", patience)
-	}
-	if err := s.daemon.Wait(); err != nil {
-		t.Fatalf("the daemon was stopped, and says: %v", err)
 	}
 }
 
@@ -163,11 +112,23 @@ func (s *site) ipamlog(t *testing.T, args ...string) outcome {
 	if len(where) == 0 {
 		where = []string{"--data-dir", s.dataDir()}
 	}
-	cmd := exec.CommandContext(t.Context(), binary, slices.Concat(args, where)...)
-	cmd.Env = environment()
+	cmd, err := lab.Ipamlog(slices.Concat(args, where)...)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	o, err := ran(&stdout, &stderr, cmd.Run())
+	p, err := s.Start(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-p.Done():
+	case <-time.After(patience):
+		p.Kill()
+		t.Fatalf("ipamlog %q has not ended after %v: %s", args, patience, stderr.String())
+	}
+	o, err := ran(&stdout, &stderr, p.Wait())
 	if err != nil {
 		t.Fatalf("ipamlog %q: %v", args, err)
 	}

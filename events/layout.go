@@ -24,8 +24,8 @@ type Layout struct {
 	Router netip.Addr `json:"router,omitzero"`
 }
 
-// Empty says whether nothing was divided.
-func (l Layout) Empty() bool {
+// Undivided says whether the layout is the zero one.
+func (l Layout) Undivided() bool {
 	return len(l.Ranges) == 0 && len(l.Exclude) == 0 && len(l.HostRanges) == 0 && !l.Router.IsValid()
 }
 

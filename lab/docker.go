@@ -3,10 +3,10 @@
 package lab
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"testing"
 )
 
 // Socket is the path, for the test, of the engine's API; on the host it is
@@ -17,11 +17,13 @@ func (h *Host) Socket() string { return filepath.Join(h.dir, "run", "docker.sock
 // standard output without the spaces around it. The error holds what it wrote
 // to standard error.
 func (h *Host) Docker(args ...string) (string, error) {
-	return output(h.docker(args...), (*exec.Cmd).Run)
+	ctx, cancel := context.WithTimeout(h.lab.ctx, commandLimit)
+	defer cancel()
+	return output(h.docker(ctx, args...), (*exec.Cmd).Run)
 }
 
 // MustDocker is [Host.Docker] for a command that must succeed.
-func (h *Host) MustDocker(t testing.TB, args ...string) string {
+func (h *Host) MustDocker(t T, args ...string) string {
 	t.Helper()
 	out, err := h.Docker(args...)
 	if err != nil {
@@ -30,8 +32,8 @@ func (h *Host) MustDocker(t testing.TB, args ...string) string {
 	return out
 }
 
-func (h *Host) docker(args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(h.lab.ctx, "docker", append([]string{"--host", "unix://" + h.Socket()}, args...)...)
+func (h *Host) docker(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "docker", append([]string{"--host", "unix://" + h.Socket()}, args...)...)
 	// Whatever the user of the machine configured is not the lab's.
 	cmd.Env = append(os.Environ(), "DOCKER_CONFIG="+filepath.Join(h.dir, "docker-config"), "DOCKER_CONTEXT=")
 	return cmd

@@ -45,7 +45,7 @@ func (h *Host) startEngine(options []string) error {
 		return err
 	}
 	var err error
-	h.dockerd, err = h.startLogged(exec.Command("dockerd", slices.Concat([]string{
+	h.dockerd, err = h.init.startLogged(h.dir, exec.Command("dockerd", slices.Concat([]string{
 		"--data-root", filepath.Join(h.dir, "docker"),
 		"--containerd", "/run/containerd/containerd.sock",
 		"--cgroup-parent", "/" + filepath.Join(h.lab.name, h.name),
@@ -56,7 +56,7 @@ func (h *Host) startEngine(options []string) error {
 	if err != nil {
 		return err
 	}
-	if err := h.await("the engine", h.dockerd, startLimit, h.ping); err != nil {
+	if err := await(h.lab.ctx, "the engine", h.dockerd, startLimit, h.ping); err != nil {
 		return errors.CombineErrors(err, h.dockerd.Kill())
 	}
 	return h.loadImage()
@@ -73,10 +73,10 @@ func (h *Host) startContainerd() error {
 		return errors.Wrap(err, "write the configuration of containerd")
 	}
 	var err error
-	if h.containerd, err = h.startLogged(exec.Command("containerd", "--config", config)); err != nil {
+	if h.containerd, err = h.init.startLogged(h.dir, exec.Command("containerd", "--config", config)); err != nil {
 		return err
 	}
-	return h.await("containerd", h.containerd, startLimit, func() bool {
+	return await(h.lab.ctx, "containerd", h.containerd, startLimit, func() bool {
 		c, err := net.Dial("unix", filepath.Join(h.dir, "run", "containerd", "containerd.sock"))
 		return err == nil && c.Close() == nil
 	})
@@ -133,28 +133,6 @@ func (h *Host) KillEngine() error {
 	return h.dockerd.Kill()
 }
 
-// startLogged starts a daemon of the host whose words go to a log named after
-// it, which is printed should the test fail.
-func (h *Host) startLogged(cmd *exec.Cmd) (*Process, error) {
-	path := filepath.Join(h.dir, filepath.Base(cmd.Path)+".log")
-	log, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, errors.Wrap(err, "open a log")
-	}
-	defer log.Close()
-	cmd.Stdout, cmd.Stderr = log, log
-	p, err := h.init.start(cmd)
-	return p, errors.Wrapf(err, "start %s", cmd.Path)
-}
-
-func (h *Host) await(what string, p *Process, limit time.Duration, ready func() bool) error {
-	err := poll(h.lab.ctx, limit, func() bool { return !p.alive() || ready() })
-	if err == nil && !p.alive() {
-		return errors.Newf("%s ended at once, its log says why: %v", what, p.Wait())
-	}
-	return errors.Wrapf(err, "wait for %s", what)
-}
-
 func (h *Host) ping() bool {
 	r, err := h.client().Get("http://engine/_ping")
 	if err != nil {
@@ -172,7 +150,7 @@ func (h *Host) loadImage() error {
 	if err != nil {
 		return err
 	}
-	cmd := h.docker("load")
+	cmd := h.docker(h.lab.ctx, "load")
 	cmd.Stdin = bytes.NewReader(image)
 	_, err = output(cmd, (*exec.Cmd).Run)
 	return errors.Wrap(err, "load the image")

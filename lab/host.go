@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,15 +14,15 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"testing"
 	"time"
 
 	"github.com/cockroachdb/errors"
 )
 
-// Host is one machine of a lab. Its disk, with the images, containers and
-// networks of its engine, lasts as long as the lab; its /run and its processes
-// last until it is rebooted. Its methods may be called from any goroutine.
+// Host is one machine of a lab. Its disk (/etc, /var/lib, [Host.Dir], and the
+// images, containers and networks of its engine) lasts as long as the lab; its
+// /run, its processes and what became of its network last until it is rebooted.
+// Its methods may be called from any goroutine.
 type Host struct {
 	lab    *Lab
 	name   string
@@ -50,8 +49,11 @@ const initScript = `
 set -e
 mount --make-rprivate /
 mount -t proc none /proc
+cat /proc/sys/kernel/random/uuid >"$1/boot_id"
+mount --bind "$1/boot_id" /proc/sys/kernel/random/boot_id
 mount --bind "$1/run" /run
-mount --bind "$1/etc" /etc/docker
+mount --bind "$1/etc" /etc
+mount --bind "$1/var-lib" /var/lib
 echo "$2" >/proc/sys/kernel/hostname
 exec 3<&0
 echo ready
@@ -66,12 +68,6 @@ func newHost(l *Lab, name string, number int) *Host {
 // Name is the hostname.
 func (h *Host) Name() string { return h.name }
 
-// Addr is the host's IPv4 address on the shared layer 2, on its device eth0.
-func (h *Host) Addr() netip.Addr { return wireAddr4(h.number) }
-
-// Addr6 is the host's IPv6 address on the shared layer 2, on its device eth0.
-func (h *Host) Addr6() netip.Addr { return wireAddr6(h.number) }
-
 // PluginDir is where the test finds the host's /run/docker/plugins: a socket
 // made here is a plugin of the host's engine. A reboot empties it.
 func (h *Host) PluginDir() string { return filepath.Join(h.dir, "run", "docker", "plugins") }
@@ -79,17 +75,6 @@ func (h *Host) PluginDir() string { return filepath.Join(h.dir, "run", "docker",
 // Dir is a directory of the host's own that survives reboots, under the same
 // path inside and outside of it: for the files of a daemon under test.
 func (h *Host) Dir() string { return filepath.Join(h.dir, "files") }
-
-// Unplug cuts the host off from the shared layer 2 until [Host.Plug].
-func (h *Host) Unplug() error { return h.lab.wire.setPort(h.number, "down") }
-
-// Plug ends what [Host.Unplug] began. Packets pass when it returns.
-func (h *Host) Plug() error {
-	if err := h.lab.wire.setPort(h.number, "up"); err != nil {
-		return err
-	}
-	return h.lab.wire.awaitPort(h.lab.ctx, h.number)
-}
 
 // Reboot pulls the power cord and starts the host again: all its processes die
 // at once, containers included, and nothing of /run is left. The engine is not
@@ -107,13 +92,11 @@ func (h *Host) Reboot() error {
 func (h *Host) boot() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, d := range []string{h.PluginDir(), h.Dir(), filepath.Join(h.dir, "etc"), "/etc/docker"} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			return errors.Wrap(err, "make the host's directories")
-		}
+	if err := h.furnish(); err != nil {
+		return errors.Wrapf(err, "furnish host %s", h.name)
 	}
 	cmd := exec.Command("sh", "-c", initScript, "lab-init", h.dir, h.name)
-	cmd.SysProcAttr = &syscall.SysProcAttr{}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // Ctrl-C is for the test, not for the host
 	for _, n := range kinds {
 		cmd.SysProcAttr.Cloneflags |= uintptr(n.flag)
 	}
@@ -158,20 +141,6 @@ func startInit(cmd *exec.Cmd) (*initProcess, error) {
 	return in, nil
 }
 
-func (h *Host) configureNetwork() error {
-	for _, c := range [][]string{
-		{"link", "set", "lo", "up"},
-		{"addr", "add", fmt.Sprintf("%s/%d", h.Addr(), wirePrefix4.Bits()), "dev", "eth0"},
-		{"addr", "add", fmt.Sprintf("%s/%d", h.Addr6(), wirePrefix6.Bits()), "dev", "eth0", "nodad"},
-		{"link", "set", "eth0", "up"},
-	} {
-		if _, err := h.init.exec(h.lab.ctx, "ip", c...); err != nil {
-			return err
-		}
-	}
-	return h.lab.wire.awaitPort(h.lab.ctx, h.number)
-}
-
 func (h *Host) powerOff() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -214,7 +183,7 @@ func (h *Host) running() (*initProcess, error) {
 }
 
 // showLogs prints the end of each log, without dockerd's talk to containerd.
-func (h *Host) showLogs(t testing.TB) {
+func (h *Host) showLogs(t T) {
 	const most = 100
 	logs, _ := filepath.Glob(filepath.Join(h.dir, "*.log"))
 	for _, path := range logs {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/cockroachdb/errors"
@@ -19,7 +18,7 @@ import (
 // each other. Its methods may be called from any goroutine, except those that
 // fail the test, which follow the rules of [testing.T.FailNow].
 type Lab struct {
-	t      testing.TB
+	t      T
 	ctx    context.Context // ends with the lab, and with it every command started for it
 	cancel context.CancelFunc
 	dir    string
@@ -31,15 +30,27 @@ type Lab struct {
 	hosts []*Host
 }
 
+// T is what a lab needs of those it is made for: every [testing.TB] is one.
+type T interface {
+	Helper()
+	Cleanup(end func())
+	Failed() bool
+	Logf(format string, args ...any)
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
 // New makes an empty lab that lasts as long as the test. It fails the test,
 // saying what to install, when the machine lacks something.
-func New(t testing.TB) *Lab {
+func New(t T) *Lab {
 	t.Helper()
 	if err := checkRequirements(); err != nil {
 		t.Fatal(err)
 	}
 	l := &Lab{t: t}
-	l.ctx, l.cancel = context.WithCancel(context.Background()) //nolint:usetesting // it outlives the test, until its cleanup
+	// It outlives the test, until its cleanup.
+	l.ctx, l.cancel = context.WithCancel(context.Background())
 	t.Cleanup(l.close)
 
 	var err error
@@ -101,7 +112,7 @@ func (l *Lab) close() {
 
 // StartEngines starts an engine on each of the hosts, all at the same time,
 // and fails the test if one does not come up.
-func StartEngines(t testing.TB, hosts ...*Host) {
+func StartEngines(t T, hosts ...*Host) {
 	t.Helper()
 	start := func(h *Host) error { return h.StartEngine() }
 	if err := errors.Join(inParallel(hosts, start)...); err != nil {
@@ -109,11 +120,11 @@ func StartEngines(t testing.TB, hosts ...*Host) {
 	}
 }
 
-func inParallel(hosts []*Host, do func(*Host) error) []error {
-	errs := make([]error, len(hosts))
+func inParallel[E any](all []E, do func(E) error) []error {
+	errs := make([]error, len(all))
 	var wg sync.WaitGroup
-	for i, h := range hosts {
-		wg.Go(func() { errs[i] = do(h) })
+	for i, one := range all {
+		wg.Go(func() { errs[i] = do(one) })
 	}
 	wg.Wait()
 	return errs

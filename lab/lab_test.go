@@ -6,9 +6,11 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -37,6 +39,85 @@ func TestHostsShareALayer2(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.MustExec(t, "busybox", "ping", "-c1", "-W5", b.Addr().String())
+}
+
+// TestHostsAreMachines looks for what makes each a machine of its own.
+func TestHostsAreMachines(t *testing.T) {
+	l := lab.New(t)
+	a, b := l.Host("a"), l.Host("b")
+	read := func(h *lab.Host) map[string]string {
+		ids := map[string]string{}
+		for _, file := range []string{"/etc/machine-id", "/proc/sys/kernel/random/boot_id", "/etc/hostname"} {
+			if ids[file] = h.MustExec(t, "cat", file); ids[file] == "" {
+				t.Errorf("%s of host %s is empty", file, h.Name())
+			}
+		}
+		return ids
+	}
+	first, other := read(a), read(b)
+	for file, id := range first {
+		if other[file] == id {
+			t.Errorf("both hosts have %q in %s", id, file)
+		}
+	}
+	for _, dir := range []string{"/etc", "/var/lib"} {
+		a.MustExec(t, "touch", dir+"/of-a")
+		if _, err := b.Exec("test", "-e", dir+"/of-a"); err == nil {
+			t.Errorf("the hosts share %s", dir)
+		}
+	}
+
+	if err := a.Reboot(); err != nil {
+		t.Fatal(err)
+	}
+	a.MustExec(t, "test", "-e", "/etc/of-a", "-a", "-e", "/var/lib/of-a")
+	again := read(a)
+	for file, id := range first {
+		if changes := file == "/proc/sys/kernel/random/boot_id"; (again[file] != id) != changes {
+			t.Errorf("after a reboot %s has %q, and had %q", file, again[file], id)
+		}
+	}
+}
+
+// TestRouter has hosts in two subnets meet through the one between.
+func TestRouter(t *testing.T) {
+	l := lab.New(t)
+	l.Router(netip.MustParsePrefix("10.8.0.1/24"), netip.MustParsePrefix("10.9.0.1/24"), netip.MustParsePrefix("fd00:8::1/64"))
+	a, b := l.Host("a"), l.Host("b")
+	for h, n := range map[*lab.Host]string{a: "10.8.0", b: "10.9.0"} {
+		if err := h.AddAddress(netip.MustParsePrefix(n + ".2/24")); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.SetGateway(netip.MustParseAddr(n + ".1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := a.AddAddress(netip.MustParsePrefix("fd00:8::2/64")); err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range []string{"10.8.0.1", "fd00:8::1", "10.9.0.2"} {
+		a.MustExec(t, "busybox", "ping", "-c1", "-W5", target)
+	}
+
+	t.Run("eth0 in a bridge", func(t *testing.T) {
+		for _, c := range []string{
+			"link add br0 type bridge", "link set br0 up", "addr flush dev eth0", "link set eth0 master br0", "addr add 10.8.0.2/24 dev br0",
+		} {
+			a.MustExec(t, "ip", strings.Fields(c)...)
+		}
+		if err := a.SetGateway(netip.MustParseAddr("10.8.0.1")); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			a.MustExec(t, "busybox", "ping", "-c1", "-W5", "10.9.0.2")
+			if err := a.Unplug(); err != nil {
+				t.Fatal(err)
+			}
+			if err := a.Plug(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
 }
 
 // TestLabsAreApart has two labs at the same time, with the same names and

@@ -5,13 +5,20 @@ package lab
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
-	"testing"
+	"syscall"
+	"time"
 
 	"github.com/cockroachdb/errors"
 )
+
+// commandLimit is how long a command on a host may take. One that hangs is an
+// error with its name in it, well before go test gives up on all tests.
+const commandLimit = 5 * time.Minute
 
 // Process is a process of a host. It ends with its host at the latest. Its
 // methods may be called from any goroutine, any number of times.
@@ -47,7 +54,7 @@ func (h *Host) Exec(name string, args ...string) (string, error) {
 }
 
 // MustExec is [Host.Exec] for a command that must succeed.
-func (h *Host) MustExec(t testing.TB, name string, args ...string) string {
+func (h *Host) MustExec(t T, name string, args ...string) string {
 	t.Helper()
 	out, err := h.Exec(name, args...)
 	if err != nil {
@@ -68,7 +75,33 @@ func (in *initProcess) start(cmd *exec.Cmd) (*Process, error) {
 	return p, nil
 }
 
+// startLogged starts a program whose words go to a log in dir, named after it.
+// Those of a host's own directory are printed should the test fail.
+func (in *initProcess) startLogged(dir string, cmd *exec.Cmd) (*Process, error) {
+	path := filepath.Join(dir, filepath.Base(cmd.Path)+".log")
+	log, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, errors.Wrap(err, "open a log")
+	}
+	defer log.Close()
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // Ctrl-C is for the test
+	p, err := in.start(cmd)
+	return p, errors.Wrapf(err, "start %s", cmd.Path)
+}
+
+// await waits until a program that was just started is ready.
+func await(ctx context.Context, what string, p *Process, limit time.Duration, ready func() bool) error {
+	err := poll(ctx, limit, func() bool { return !p.alive() || ready() })
+	if err == nil && !p.alive() {
+		return errors.Newf("%s ended at once, its log says why: %v", what, p.Wait())
+	}
+	return errors.Wrapf(err, "wait for %s", what)
+}
+
 func (in *initProcess) exec(ctx context.Context, name string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, commandLimit)
+	defer cancel()
 	return output(exec.CommandContext(ctx, name, args...), func(cmd *exec.Cmd) error {
 		p, err := in.start(cmd)
 		if err != nil {
@@ -103,6 +136,20 @@ func (p *Process) Kill() error {
 
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
+
+// paused says whether no thread of the process runs any more: after SIGSTOP,
+// those in the middle of something go on for a moment.
+func (p *Process) paused() bool {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+	for _, file := range threads {
+		stat, err := os.ReadFile(file)
+		_, state, _ := strings.Cut(string(stat), ") ") // behind the name
+		if err != nil || !strings.HasPrefix(state, "T") {
+			return false
+		}
+	}
+	return err == nil && len(threads) > 0
+}
 
 // alive says whether there is a process and it has not ended.
 func (p *Process) alive() bool {

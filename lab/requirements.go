@@ -26,7 +26,7 @@ var required = []struct{ command, debianPackage string }{
 
 func checkRequirements() error {
 	if os.Geteuid() != 0 {
-		return errors.New("the lab makes namespaces and runs Docker engines: run this test as root")
+		return errors.New("the lab makes namespaces and runs Docker engines: run this as root")
 	}
 	var missing []string
 	for _, r := range required {

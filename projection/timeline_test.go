@@ -268,7 +268,7 @@ func TestTimeline_layout(t *testing.T) {
 		t.Errorf("changed (-want +got):\n%s", diff)
 	}
 	tl.Apply(tlRecord(6, 2, events.PoolChanged{Space: events.Local}))
-	if !pool.Empty() || pool.Kept {
+	if !pool.Undivided() || pool.Kept {
 		t.Errorf("undone: %+v", pool.Pool)
 	}
 	if got := tell(tl); len(got) != 1 || len(tl.Misfits()) > 0 {

@@ -98,13 +98,13 @@ func freeIn(pool events.Pool, held map[netip.Addr]events.Guarded[events.Held]) *
 	subnet := projection.NewSubnet(pool.Subnet)
 	picked := subnet.Assignable(pool.Layout, pool.Subnet)
 	all := new(big.Int).SetUint64(picked.Total())
-	if pool.Layout.Empty() {
+	if pool.Undivided() {
 		all = subnet.Usable() // those past what has an offset can at least be asked for
 	}
 	taken := int64(0)
 	for address := range held {
 		offset, ok := subnet.Offset(address)
-		if ok && picked.Contains(offset) || pool.Layout.Empty() && subnet.Contains(address) && !subnet.Reserved(address) {
+		if ok && picked.Contains(offset) || pool.Undivided() && subnet.Contains(address) && !subnet.Reserved(address) {
 			taken++
 		}
 	}
