@@ -206,6 +206,9 @@ func (p *Pool) setAside(a netip.Addr) string {
 // holder says in words who holds an address.
 func holder(a events.Allocation) string {
 	words := a.Kind.String()
+	if a.Kind == events.Reserved {
+		words = "a reservation"
+	}
 	if a.Endpoint != "" {
 		words += " " + a.Endpoint
 	}

@@ -197,7 +197,7 @@ func TestOperatorsHoldingsKeepThePool(t *testing.T) {
 	for _, ask := range []actor.AddressRequest{asked(actor.AskEndpoint, 1, "", "10.1.0.3"), gateway("10.1.0.3"), plain("10.1.0.3")} {
 		_, err := d.RequestAddress(b.ctx(), ref, ask)
 		wantErr(t, err, actor.ErrInUse)
-		if want := "10.1.0.3 is held by reserved (the printer)"; words(err) != actor.ErrInUse.Error()+": "+want {
+		if want := "10.1.0.3 is held by a reservation (the printer)"; words(err) != actor.ErrInUse.Error()+": "+want {
 			t.Errorf("%v does not say %q", err, want)
 		}
 	}
