@@ -24,9 +24,8 @@ type Wish struct {
 	Exclude    []netipx.IPRange
 }
 
-// on gives a new pool what was wished. It returns [ErrOutOfRange] for ranges that
-// its subnet does not have, or that leave nothing to give out.
-func (w Wish) on(p *events.PoolCreated) error {
+// Policy is a policy with what was wished of it in the place of what it had.
+func (w Wish) Policy(p events.Policy) events.Policy {
 	if w.Gateway != nil {
 		p.Gateway = *w.Gateway
 	}
@@ -39,6 +38,13 @@ func (w Wish) on(p *events.PoolCreated) error {
 	if w.Sticky != nil {
 		p.Sticky = *w.Sticky
 	}
+	return p
+}
+
+// on gives a new pool what was wished. It returns [ErrOutOfRange] for ranges that
+// its subnet does not have, or that leave nothing to give out.
+func (w Wish) on(p *events.PoolCreated) error {
+	p.Policy = w.Policy(p.Policy)
 	p.Ranges, p.Exclude = w.Ranges, w.Exclude
 	for _, r := range slices.Concat(w.Ranges, w.Exclude) {
 		if !p.Subnet.Contains(r.From()) || !p.Subnet.Contains(r.To()) {

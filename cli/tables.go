@@ -130,7 +130,7 @@ func (s *session) pools() render.Table[replay.PoolState] {
 			{Name: "free", Value: func(x p) string { return x.Free.String() }},
 			{Name: "suspected", Value: func(x p) string { return strconv.Itoa(x.Suspected) }},
 			{Name: "hosts", Value: func(x p) string { return strings.Join(x.Hosts, " ") }, Human: func(x p) string { return strings.Join(x.Hosts, ",") }},
-			{Name: "policy", Value: func(x p) string { return policy(x.Policy) }},
+			{Name: "policy", Value: func(x p) string { return x.Policy.String() }},
 			{Name: "exclude", Detail: true, Value: func(x p) string { return ranges(x.Exclude, " ") }},
 			{Name: "host_ranges", Detail: true, Value: func(x p) string { return ranges(x.HostRanges, " ") }},
 			{Name: "router", Detail: true, Value: func(x p) string { return router(x.Router) }},
@@ -182,15 +182,6 @@ func layout(l events.Layout) string {
 		return what + "=" + value
 	}
 	return words(of("range", ranges(l.Ranges, ",")), of("exclude", ranges(l.Exclude, ",")), of("host-range", ranges(l.HostRanges, ",")), of("router", router(l.Router)))
-}
-
-// policy is written as the options of docker network create have it.
-func policy(p events.Policy) string {
-	text := fmt.Sprintf("gateway=%s,pick=%s,quarantine=%ds", p.Gateway, p.Pick, p.Quarantine)
-	if p.Sticky != events.StickyNot {
-		text += ",sticky=" + string(p.Sticky)
-	}
-	return text
 }
 
 // events is the table of events.
@@ -253,7 +244,7 @@ func eventColumns[T any](s *session, of func(T) replay.Event) []render.Column[T]
 func (s *session) say(e events.Event) string {
 	switch e := e.(type) {
 	case events.PoolCreated:
-		return words(e.Name, e.Subnet.String(), string(e.Space), policy(e.Policy), layout(e.Layout))
+		return words(e.Name, e.Subnet.String(), string(e.Space), e.Policy.String(), layout(e.Layout))
 	case events.PoolChanged:
 		if e.Undivided() {
 			return "undivided"

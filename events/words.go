@@ -4,6 +4,7 @@ package events
 
 import (
 	"encoding/hex"
+	"fmt"
 	"net"
 	"time"
 
@@ -188,6 +189,15 @@ type Policy struct {
 // DefaultPolicy is the policy of a pool whose creator wished nothing else.
 func DefaultPolicy() Policy {
 	return Policy{Gateway: GatewayAuto, Pick: PickSerial, Quarantine: 60}
+}
+
+// String writes a policy as the options of a network.
+func (p Policy) String() string {
+	text := fmt.Sprintf("gateway=%s,pick=%s,quarantine=%ds", p.Gateway, p.Pick, p.Quarantine)
+	if p.Sticky != StickyNot {
+		text += ",sticky=" + string(p.Sticky)
+	}
+	return text
 }
 
 func (p Policy) check() error {

@@ -28,11 +28,11 @@ func (o *Operator) AddRange(ctx context.Context, pool string, r Range, wish acto
 		}
 	}
 	change := func(p *events.Pool, g events.Guards, fresh bool, out *Outcome) error {
-		switch wished := policy(p.Policy, wish); {
+		switch wished := wish.Policy(p.Policy); {
 		case fresh:
 			p.Policy = wished
 		case wished != p.Policy:
-			return errors.Newf("pool %s is %s, and its policy was fixed when it was made: leave out --ipam-opt, or use a pool with another name", out.Pool, inWords(p.Policy))
+			return errors.Newf("pool %s is %s, and its policy was fixed when it was made: leave out --ipam-opt, or use a pool with another name", out.Pool, p.Policy)
 		}
 		if hosts, overlap := meeting(p.HostRanges, r.IPRange); overlap {
 			return errors.Newf("%s has addresses of %s, which are kept for the hosts' own bridges: choose other addresses, or give those back with host-range --remove", r.IPRange, hosts)
@@ -101,30 +101,4 @@ func orNone(s string) string {
 		return "none"
 	}
 	return s
-}
-
-// policy is another one after a wish.
-func policy(p events.Policy, w actor.Wish) events.Policy {
-	if w.Gateway != nil {
-		p.Gateway = *w.Gateway
-	}
-	if w.Pick != nil {
-		p.Pick = *w.Pick
-	}
-	if w.Quarantine != nil {
-		p.Quarantine = *w.Quarantine
-	}
-	if w.Sticky != nil {
-		p.Sticky = *w.Sticky
-	}
-	return p
-}
-
-// inWords writes a policy as the options of docker network create have it.
-func inWords(p events.Policy) string {
-	words := fmt.Sprintf("gateway=%s,pick=%s,quarantine=%s", p.Gateway, p.Pick, p.Quarantine.Duration())
-	if p.Sticky != events.StickyNot {
-		words += ",sticky=" + string(p.Sticky)
-	}
-	return words
 }

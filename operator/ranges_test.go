@@ -203,7 +203,7 @@ func TestRanges_refused(t *testing.T) {
 		"not the pool's":                {containers("web", "10.0.0.20/24", "10.0.0.30/24", actor.Wish{}), nil, "pool web is 10.1.0.0/24, and the addresses are of 10.0.0.0/24"},
 		"not the subnet that was named": {containers("10.9.0.0/24", "10.0.0.20/24", "10.0.0.30/24", actor.Wish{}), operator.ErrInvalid, "--pool names 10.9.0.0/24"},
 		"no name":                       {containers("a/b", "10.9.0.20/24", "10.9.0.30/24", actor.Wish{}), operator.ErrInvalid, "cannot be a pool's name"},
-		"another policy":                {containers("web", "10.1.0.20/24", "10.1.0.30/24", actor.Wish{Pick: &lowest}), nil, "pool web is gateway=auto,pick=serial,quarantine=1m0s, and its policy was fixed"},
+		"another policy":                {containers("web", "10.1.0.20/24", "10.1.0.30/24", actor.Wish{Pick: &lowest}), nil, "pool web is gateway=auto,pick=serial,quarantine=60s, and its policy was fixed"},
 		"ranges twice":                  {containers("web", "10.1.0.20/24", "10.1.0.30/24", actor.Wish{Ranges: []netipx.IPRange{{}}}), operator.ErrInvalid, "use --ip-start"},
 		"excluding elsewhere":           {containers("", "10.0.0.20/24", "10.0.0.30/24", excluding("10.1.0.1-10.1.0.2")), operator.ErrInvalid, "it is not in 10.0.0.0/24"},
 		"excluding all":                 {containers("", "10.0.0.20/24", "10.0.0.30/24", excluding("10.0.0.20-10.0.0.30")), nil, "none of 10.0.0.20-10.0.0.30 could be given out"},
