@@ -6,7 +6,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/cockroachdb/errors"
 	"github.com/spf13/cobra"
@@ -17,9 +20,12 @@ import (
 )
 
 func importCommand(build Build) *cobra.Command {
-	var dryRun bool
+	var (
+		dryRun   bool
+		leaveOut []string
+	)
 	cmd := &cobra.Command{
-		Use:   "import FILE [--dry-run]",
+		Use:   "import FILE [--dry-run] [--leave-out SUBNET]",
 		Short: "Take over what another address manager stored",
 		Long: `Take over the pools, ranges and addresses of oam-docker-ipam (and its descendants
 skylark, july and swan) or kvipamdriver, from a dump of their store, or those of
@@ -33,17 +39,27 @@ host's, and create-network takes it over.
 
 Everything is compared with the log first, and when one thing contradicts it,
 nothing is written. It can be run again: what is there already is passed over.
+--leave-out passes over a pool of the dump, such as one of two that overlap.
 
 Exit status: 0 done, or nothing to do; 1 refused or failed; 2 wrong usage.`,
 		Example: `  ipamlog import --dry-run dump.json
+  ipamlog import dump.json --leave-out global/10.0.0.0/24
   docker network inspect web | ipamlog import -`,
 		Args: needs("FILE"),
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "tell what would be done, and write nothing")
+	cmd.Flags().StringArrayVar(&leaveOut, "leave-out", nil, "`subnet` not to import, with its space before it where the dump has it in both, repeatable")
 	var dump legacy.Dump
 	cmd.PreRunE = func(cmd *cobra.Command, args []string) (err error) {
-		dump, err = readDump(args[0], cmd.InOrStdin())
-		return err
+		if dump, err = readDump(args[0], cmd.InOrStdin()); err != nil {
+			return err
+		}
+		for _, text := range leaveOut {
+			if err := leave(&dump, text); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	return changing(cmd, build, beginLog, func(ctx context.Context, s *session, o *operator.Operator, _ []string) error {
 		plan, err := o.PlanImport(ctx, dump)
@@ -75,6 +91,29 @@ func readDump(path string, stdin io.Reader) (legacy.Dump, error) {
 	}
 	defer func() { _ = file.Close() }()
 	return legacy.Read(file)
+}
+
+// leave leaves the pools out of a dump that have a subnet, written with or without
+// a space before it.
+func leave(dump *legacy.Dump, text string) error {
+	space, subnet, found := strings.Cut(text, "/")
+	if !found || space != "local" && space != "global" {
+		space, subnet = "", text
+	}
+	prefix, err := netip.ParsePrefix(subnet)
+	if err != nil {
+		return Usagef("--leave-out %q is no subnet: write one such as 10.0.0.0/24 or global/10.0.0.0/24", text)
+	}
+	before := len(dump.Pools)
+	var there []string
+	dump.Pools = slices.DeleteFunc(dump.Pools, func(p legacy.Pool) bool {
+		there = append(there, p.Space+"/"+p.Subnet.String())
+		return p.Subnet == prefix && (space == "" || space == p.Space)
+	})
+	if len(dump.Pools) == before {
+		return Usagef("--leave-out %s is not in the dump: it has %s", text, strings.Join(there, ", "))
+	}
+	return nil
 }
 
 // imported tells what an import did, or would do.
