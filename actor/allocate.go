@@ -232,7 +232,7 @@ func (p *Pool) allocation(t *allocateTask, addr netip.Addr, kind events.Kind, sh
 		Allocation: p.writer.Log().Clock.NewID(), Address: addr, Kind: kind, Shared: shared,
 		Host: t.ref.Host, Grant: t.ref.Grant, MAC: t.ask.MAC, Endpoint: t.ask.Endpoint,
 	}
-	return &step{event: e, task: t, addr: addr, grant: t.ref.Grant, ask: t.askKey(kind), alone: t.contested}
+	return &step{event: e, task: t, addr: addr, grant: t.ref.Grant, ask: t.askKey(kind), alone: t.contested, on: p.state.Pool().Revision}
 }
 
 // confirm answers a repeat, once the store has said that the allocation stands.

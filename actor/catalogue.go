@@ -29,6 +29,10 @@ type PoolRequest struct {
 	node string
 }
 
+// common says whether the grant that a request asks for is one for all who ask:
+// in the global space, and in a node's mirror of it.
+func (r PoolRequest) common() bool { return r.Space == events.Global || r.node != "" }
+
 // v6 is the family of a request.
 func (r PoolRequest) v6() bool {
 	if r.Subnet.IsValid() {
@@ -41,7 +45,10 @@ func (r PoolRequest) v6() bool {
 type GrantAnswer struct {
 	Ref
 	Revision int64
-	Repeat   bool // the grant was open already: others may have been told of it
+	Repeat   bool // the grant was open already
+	// Common says that others may have been told of the grant too, now or later: an
+	// answer that went astray is no reason to close it, and who asks again finds it.
+	Common bool
 }
 
 // RequestPool opens a grant in the pool that the request names, by name or
@@ -71,12 +78,12 @@ func (h *Host) RequestPool(ctx context.Context, r PoolRequest) (GrantAnswer, err
 		}
 		// The pool's actor must know the grant before Docker asks through it.
 		if err := h.reached(ctx, plan.ref, revision); err != nil {
-			if plan.openSince == 0 {
+			if plan.openSince == 0 && !plan.common {
 				h.UndoPool(plan.ref)
 			}
 			return GrantAnswer{}, err
 		}
-		return GrantAnswer{plan.ref, revision, plan.openSince != 0}, nil
+		return GrantAnswer{plan.ref, revision, plan.openSince != 0, plan.common}, nil
 	}
 }
 
@@ -103,6 +110,7 @@ type grantPlan struct {
 	events    []events.Event
 	seen      events.Guards
 	readAt    int64
+	common    bool  // the grant is one for all who ask: see planJoin
 	only      bool  // seen holds every grant of the pool, and no other may come before
 	openSince int64 // the revision at which the grant was opened; 0: it is still to be committed
 }
@@ -144,7 +152,7 @@ func (h *Host) plan(ctx context.Context, r PoolRequest) (grantPlan, error) {
 	clock := h.log.Clock
 	plan := grantPlan{
 		ref:  Ref{Space: r.Space, Pool: clock.NewID(), Grant: clock.NewID(), Host: h.hostIn(r.Space), Name: r.Name, Subnet: subnet, Range: r.Range},
-		seen: events.NewGuards(), readAt: readAt,
+		seen: events.NewGuards(), readAt: readAt, common: r.common(),
 	}
 	plan.events = []events.Event{
 		created,
@@ -207,9 +215,9 @@ func (h *Host) planJoin(ctx context.Context, r PoolRequest, pool etcdlog.PoolEnt
 	}
 	plan := grantPlan{
 		ref:  Ref{Space: r.Space, Pool: pool.ID, Grant: h.log.Clock.NewID(), Host: h.hostIn(r.Space), Name: r.Name, Subnet: pool.Value.Subnet, Range: r.Range},
-		seen: events.NewGuards(),
+		seen: events.NewGuards(), common: r.common(),
 	}
-	if r.Space == events.Global || r.node != "" {
+	if plan.common {
 		guards, _, err := h.log.Guards(ctx, r.Space, pool.ID)
 		if err != nil {
 			return grantPlan{}, err
@@ -329,7 +337,7 @@ func (h *Host) commitGrant(ctx context.Context, plan grantPlan) (revision int64,
 		h.doom(err)
 		return 0, false, err
 	case errors.Is(err, etcdlog.ErrUnknown):
-		if !h.inBackground(func() { h.settleGrant(proposal, plan.ref) }) {
+		if !h.inBackground(func() { h.settleGrant(proposal, plan) }) {
 			h.logger.Error().Stringer("grant", plan.ref.Grant).Msg("what became of a grant is not known: the daemon is stopping")
 		}
 		return 0, false, errors.Mark(err, ErrStoreSilent)
@@ -339,13 +347,15 @@ func (h *Host) commitGrant(ctx context.Context, plan grantPlan) (revision int64,
 }
 
 // settleGrant finds out what became of a grant whose requester was refused
-// because the store was silent. If it was opened, it is closed again.
-func (h *Host) settleGrant(p etcdlog.Proposal, ref Ref) {
+// because the store was silent. If it was opened, it is closed again, unless
+// others may have been told of it.
+func (h *Host) settleGrant(p etcdlog.Proposal, plan grantPlan) {
+	ref := plan.ref
 	record, err := h.writer.Close(h.life, p.Stream, p.ID)
 	switch {
 	case err != nil:
 		h.logger.Error().Err(err).Stringer("grant", ref.Grant).Msg("what became of a grant is not known: reconciliation will have to find out")
-	case !record.Void():
+	case !record.Void() && !plan.common:
 		h.takeBack(ref)
 	}
 }

@@ -93,12 +93,9 @@ func (p *Pool) take() []*step {
 
 // holdsStill says whether a step is still wanted, and fits what is known now.
 func (p *Pool) holdsStill(s *step) bool {
-	if s.layOut != nil && s.layOut.on != p.state.Pool().Revision {
-		return false
-	}
 	switch e := s.event.(type) {
 	case events.AddressAllocated:
-		return !s.task.base().gone() && p.held(s.addr).Value.Admits(e.Shared) && p.grant(s.grant).Value.State == events.StateOpen
+		return s.on == p.state.Pool().Revision && !s.task.base().gone() && p.held(s.addr).Value.Admits(e.Shared) && p.grant(s.grant).Value.State == events.StateOpen
 	case events.AddressReleased:
 		return p.held(s.addr).Value.Index(e.Allocation) >= 0
 	case events.GrantClosing:
@@ -130,7 +127,7 @@ func (p *Pool) dispatch(steps []*step) {
 	proposal.Seen.Pool, proposal.SeenAt = p.state.Pool(), p.state.Revision()
 	for _, s := range steps {
 		if s.layOut != nil {
-			proposal.Events = append(proposal.Events, s.layOut.event)
+			proposal.Events = append(proposal.Events, *s.layOut)
 		}
 		proposal.Events = append(proposal.Events, s.event)
 		if s.follow != nil {

@@ -78,10 +78,7 @@ func (p *Pool) proposeGateway(t *allocateTask, addr netip.Addr) {
 	layout := pool.Layout
 	layout.Router = addr
 	s := p.allocation(t, addr, events.Gateway, true)
-	s.alone, s.layOut = true, &layingOut{
-		event: events.PoolChanged{Space: p.space, Layout: layout, Kept: pool.Kept},
-		on:    p.state.Pool().Revision,
-	}
+	s.alone, s.layOut = true, &events.PoolChanged{Space: p.space, Layout: layout, Kept: pool.Kept}
 	p.queue(s)
 }
 
@@ -94,7 +91,7 @@ func (p *Pool) shares(a netip.Addr, kind events.Kind) bool {
 		return true
 	case events.Gateway:
 		pool := p.state.Pool().Value
-		return pool.Gateway != events.GatewayHost && !events.InRanges(pool.HostRanges, a)
+		return pool.Gateway != events.GatewayHost && (a == pool.Router || !events.InRanges(pool.HostRanges, a))
 	default:
 		return false
 	}

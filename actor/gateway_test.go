@@ -392,3 +392,23 @@ func TestAuxiliaryOfThreeHosts(t *testing.T) {
 	hosts[0].ask(outsider, asked(actor.AskEndpoint, 1, "", "10.1.0.7"))
 	b.agree(refs[0])
 }
+
+// The router is everybody's, though it lies among the addresses kept for hosts.
+func TestRouterInAHostRange(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	h1, h2 := b.start("h1"), b.start("h2")
+	for i, mode := range []events.GatewayMode{events.GatewayAuto, events.GatewayShared} {
+		router := fmt.Sprintf("10.%d.0.1", i)
+		r := actor.PoolRequest{Subnet: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i)}), 24), Wish: actor.Wish{Gateway: new(mode)}}
+		first := h1.pool(r)
+		h1.sees(first, b.layOut(first, func(e *events.PoolChanged) {
+			e.Kept, e.Router, e.HostRanges = true, addr(router), ranges(fmt.Sprintf("10.%d.0.1-10.%[1]d.0.20", i))
+		}))
+		second := h2.pool(r)
+		h1.ask(first, gateway(router))
+		h2.ask(second, gateway(router))
+		h2.ask(second, plain(router)) // some name it as both
+		b.agree(first)
+	}
+}

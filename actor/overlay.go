@@ -14,23 +14,17 @@ type step struct {
 	task  task // for whom; nil if for nobody
 	addr  netip.Addr
 	grant events.ID
+	on    int64  // the revision of the pool's guard that an allocation was decided on
 	ask   askKey // of an endpoint's allocation
 	alone bool   // in a commit of its own: it lost a race, or decides about a grant
 	// follow is the second event of a step that has two (the pool's end with its
 	// last grant's).
 	follow events.Event
 	// layOut, if not nil, goes before the event: it gives the pool its router.
-	layOut *layingOut
+	layOut *events.PoolChanged
 	// parked are tasks about the same address or grant: decided once this is
 	// settled.
 	parked []task
-}
-
-// layingOut is a change of the layout, and the revision of the pool's guard that it
-// was decided on.
-type layingOut struct {
-	event events.PoolChanged
-	on    int64
 }
 
 // leansOnGrant says whether the step's commit compares its grant's guard. What

@@ -346,3 +346,58 @@ func TestWidenedPoolIsNotExhausted(t *testing.T) {
 	}
 	b.agree(ref)
 }
+
+// What waited for its commit while the pool was laid out anew is decided again:
+// once the layout is in the log, nobody is given what it sets aside.
+func TestAllocationsQueuedAcrossALayout(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	d := b.start("h1")
+	for round := range 10 {
+		kept := ranges(fmt.Sprintf("10.1.%d.100-10.1.%[1]d.254", round))
+		ref := d.pool(actor.PoolRequest{Subnet: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(round)}), 24)})
+		var wg sync.WaitGroup
+		for n := range 200 {
+			wg.Go(func() {
+				_, err := d.RequestAddress(b.ctx(), ref, endpoint(n))
+				if err != nil && !errors.Is(err, actor.ErrExhausted) {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Go(func() {
+			b.layOut(ref, func(e *events.PoolChanged) { e.Kept, e.HostRanges = true, kept })
+		})
+		wg.Wait()
+		var changed int64
+		for _, r := range b.records(ref) {
+			for _, e := range r.Events {
+				switch e := e.(type) {
+				case events.PoolChanged:
+					changed = r.Revision
+				case events.AddressAllocated:
+					if changed != 0 && kept[0].Contains(e.Address) {
+						t.Errorf("%s was given to an endpoint at %d, and kept for hosts since %d", e.Address, r.Revision, changed)
+					}
+				default:
+				}
+			}
+		}
+		b.agree(ref)
+	}
+}
+
+// A network with more auxiliaries than a commit holds can be opened again.
+func TestReopenWithManyAuxiliaries(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	d := b.start("h1")
+	ref := d.subnet("10.1.0.0/24")
+	d.ask(ref, gateway(""))
+	for i := range 110 {
+		d.ask(ref, plain(fmt.Sprintf("10.1.0.%d", 100+i)))
+	}
+	d.closeGrant(ref)
+	d.ask(ref, endpoint(1))
+	b.agree(ref)
+}

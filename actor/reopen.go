@@ -96,6 +96,11 @@ func (h *Host) planReopen(ctx context.Context, ref Ref) (grantPlan, error) {
 	}
 	plan.events = append(plan.events, events.GrantReopened{Grant: ref.Grant, Host: ref.Host, Range: ref.Range})
 	for addr, a := range lost {
+		if len(plan.events) == etcdlog.MaxEvents {
+			h.logger.Error().Stringer("address", addr).Stringer("grant", ref.Grant).Str("kind", a.Kind.String()).
+				Msg("a network has more gateways and auxiliary addresses than one commit holds: this one is not set aside any more")
+			continue
+		}
 		if !plan.seen.Held[addr].Value.Admits(a.Shared) {
 			h.logger.Error().Stringer("address", addr).Stringer("grant", ref.Grant).Str("kind", a.Kind.String()).
 				Msg("an address of a network that Docker still uses is held by another now")

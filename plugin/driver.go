@@ -124,7 +124,8 @@ func (r *request) RequestPool(q *ipam.RequestPoolRequest) (*ipam.RequestPoolResp
 	r.note = func(e *zerolog.Event) {
 		e.Stringer("pool", granted.Pool).Stringer("grant", granted.Grant).Stringer("subnet", granted.Subnet).Int64("revision", granted.Revision)
 	}
-	if r.repeat = granted.Repeat; !r.repeat {
+	r.repeat = granted.Repeat
+	if !granted.Common {
 		r.undo = func() { h.UndoPool(granted.Ref) }
 	}
 	return &ipam.RequestPoolResponse{PoolID: formatPoolID(granted.Ref), Pool: granted.Subnet.String()}, nil

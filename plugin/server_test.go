@@ -264,6 +264,28 @@ func TestRepeatedGrantIsNotTakenBack(t *testing.T) {
 	}
 }
 
+// Nor is the swarm's grant when the answer that opened it was lost: another manager
+// may have been told of it meanwhile.
+func TestCommonGrantIsNotTakenBack(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	const request = `{"AddressSpace":"ipamlog-global","Pool":"10.1.0.0/24"}`
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/IpamDriver.RequestPool", strings.NewReader(request))
+	b.server.Handler().ServeHTTP(deaf{httptest.NewRecorder()}, r)
+	ref, err := plugin.ParsePoolID(b.ask("/IpamDriver.RequestPool", request, "PoolID"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.ask("/IpamDriver.RequestAddress", fmt.Sprintf(`{"PoolID":%q,"Address":""}`, b.ask("/IpamDriver.RequestPool", request, "PoolID")), "Address")
+	b.stop()
+	if n := b.held(ref); n != 1 {
+		t.Errorf("%d addresses are held in the swarm's pool", n)
+	}
+	if n := b.released(ref, events.GrantEnded); n != 0 {
+		t.Errorf("%d addresses were released with their grant", n)
+	}
+}
+
 // Shutdown lets what is under way come to its end.
 func TestShutdownWaits(t *testing.T) {
 	t.Parallel()
