@@ -27,6 +27,7 @@ type sample struct {
 	requests  int
 	perCommit float64       // requests that shared one revision of the store
 	cpu       time.Duration // of daemon and etcd, a request
+	hostsCPU  time.Duration // what the daemons without an etcd had of it
 }
 
 // load lets clients ask for a while.

@@ -105,7 +105,8 @@ func measure(ctx context.Context, f flags) error {
 const preamble = `%d CPUs shared by daemon, etcd and clients; %d rounds of %s each, in turns; puts of %d bytes.
 What is printed are medians over the rounds, and of the ratios (× that of the bare puts, unless the
 row says otherwise) the least and the most of all rounds. "Per commit" is how many requests shared a
-revision of etcd, "CPU each" what one cost the daemons and etcd together, without the clients.
+revision of etcd, "CPU each" what one cost the daemons and etcd together, without the clients, and
+where hosts share the etcd what their daemons had of it.
 
 `
 
@@ -287,20 +288,23 @@ func (b *bench) measureHosts() error {
 }
 
 // read is the bench's meter.
-func (b *bench) read() (int64, time.Duration, error) {
+func (b *bench) read() (reading, error) {
 	resp, err := b.etcd.Get(b.ctx, "revision", clientv3.WithCountOnly())
 	if err != nil {
-		return 0, 0, errors.Wrap(err, "ask etcd for its revision")
+		return reading{}, errors.Wrap(err, "ask etcd for its revision")
 	}
-	var cpu time.Duration
-	for _, d := range append([]*daemon{b.main}, b.others...) {
+	r := reading{revision: resp.Header.Revision}
+	if r.main, err = b.main.cpu(); err != nil {
+		return reading{}, err
+	}
+	for _, d := range b.others {
 		used, err := d.cpu()
 		if err != nil {
-			return 0, 0, err
+			return reading{}, err
 		}
-		cpu += used
+		r.hosts += used
 	}
-	return resp.Header.Revision, cpu, nil
+	return r, nil
 }
 
 // progress tells on standard error what is going on.

@@ -62,7 +62,7 @@ func write(w io.Writer, rows []row) error {
 	fmt.Fprintln(t, "clients\twhat\trequests/s\tper commit\tCPU each\tp50\tp99\trate ×\tp50 ×\tp99 ×\taim")
 	for _, r := range rows {
 		fmt.Fprintf(t, "%s\t%s\t%.0f\t%.1f\t%s\t%s\t%s", r.who, r.side.what,
-			r.side.over(rate).median, r.side.over(perCommit).median, duration(r.side.over(cpu)), duration(r.side.over(p50)), duration(r.side.over(p99)))
+			r.side.over(rate).median, r.side.over(perCommit).median, r.side.cpuWords(), duration(r.side.over(p50)), duration(r.side.over(p99)))
 		if r.base == nil {
 			fmt.Fprint(t, "\t\t\t\t\n")
 			continue
@@ -81,6 +81,14 @@ func write(w io.Writer, rows []row) error {
 		fmt.Fprintln(t)
 	}
 	return errors.Wrap(t.Flush(), "print the table")
+}
+
+func (s *side) cpuWords() string {
+	words := duration(s.over(cpu))
+	if hosts := s.over(hostsCPU); hosts.median > 0 {
+		words += ", hosts " + duration(hosts)
+	}
+	return words
 }
 
 func duration(s spread) string {

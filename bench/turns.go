@@ -18,9 +18,14 @@ type side struct {
 	samples []sample // by round
 }
 
-// meter reads what goes on rising: the store's revision, and the time that
-// daemon and etcd have had of the CPUs.
-type meter func() (revision int64, cpu time.Duration, err error)
+// reading is what goes on rising: the store's revision, and the time that
+// daemons have had of the CPUs, the one that the etcd is in and the others.
+type reading struct {
+	revision    int64
+	main, hosts time.Duration
+}
+
+type meter func() (reading, error)
 
 // takeTurns measures sides one after the other, round by round.
 func takeTurns(ctx context.Context, sides []*side, rounds int, d time.Duration, read meter) error {
@@ -31,7 +36,7 @@ func takeTurns(ctx context.Context, sides []*side, rounds int, d time.Duration, 
 	}
 	for range rounds {
 		for _, s := range sides {
-			revision, cpu, err := read()
+			before, err := read()
 			if err != nil {
 				return err
 			}
@@ -39,12 +44,13 @@ func takeTurns(ctx context.Context, sides []*side, rounds int, d time.Duration, 
 			if err != nil {
 				return err
 			}
-			revisionAfter, cpuAfter, err := read()
+			after, err := read()
 			if err != nil {
 				return err
 			}
-			one.perCommit = float64(one.requests) / float64(revisionAfter-revision)
-			one.cpu = (cpuAfter - cpu) / time.Duration(one.requests)
+			one.perCommit = float64(one.requests) / float64(after.revision-before.revision)
+			one.hostsCPU = (after.hosts - before.hosts) / time.Duration(one.requests)
+			one.cpu = (after.main-before.main)/time.Duration(one.requests) + one.hostsCPU
 			s.samples = append(s.samples, one)
 		}
 	}
@@ -86,3 +92,4 @@ func p99(s sample) float64  { return s.p99.Seconds() }
 
 func perCommit(s sample) float64 { return s.perCommit }
 func cpu(s sample) float64       { return s.cpu.Seconds() }
+func hostsCPU(s sample) float64  { return s.hostsCPU.Seconds() }

@@ -114,6 +114,14 @@ type wire struct {
 // returns [ErrMalformed] or [ErrNewer]. Events of a type, or with a word, unknown here
 // become [Unknown].
 func Decode(data []byte) (Commit, error) {
+	if c, ok := readCommit(data); ok {
+		return c, nil
+	}
+	return decodeAny(data, DecodeEvent)
+}
+
+// decodeAny is the tolerant decoder, of anybody's encoding.
+func decodeAny(data []byte, decodeEvent func(json.RawMessage) (Event, error)) (Commit, error) {
 	var w wire
 	if err := unmarshal(data, &w); err != nil {
 		return Commit{}, errors.Mark(errors.Wrap(err, "decode the commit"), ErrMalformed)
@@ -134,7 +142,7 @@ func Decode(data []byte) (Commit, error) {
 	}
 	c.Events = make([]Event, 0, len(w.Events))
 	for i, raw := range w.Events {
-		e, err := DecodeEvent(raw)
+		e, err := decodeEvent(raw)
 		if err != nil {
 			return Commit{}, errors.Wrapf(err, "event %d", i)
 		}
@@ -145,6 +153,13 @@ func Decode(data []byte) (Commit, error) {
 
 // DecodeEvent reads one event of a commit. It returns [ErrMalformed].
 func DecodeEvent(raw json.RawMessage) (Event, error) {
+	if e, ok := readEvent(raw); ok {
+		return e, nil
+	}
+	return decodeAnyEvent(raw)
+}
+
+func decodeAnyEvent(raw json.RawMessage) (Event, error) {
 	name, body, err := splitType(raw)
 	if err != nil {
 		return nil, errors.Mark(err, ErrMalformed)

@@ -26,6 +26,11 @@
 // that a newer writer's words survive an older reader. The golden files in
 // testdata pin the format.
 //
+// Every daemon of a pool reads every event of it, so what there is most of is
+// read by a small reader of exactly what [Encode] writes (canonical.go), and only
+// what that one does not recognise by the tolerant decoder. A field that is added
+// to such an event is added to its reader too; a test tells who forgets it.
+//
 // # Concurrency
 //
 // Everything here is plain data and pure functions: no I/O, no clock, no

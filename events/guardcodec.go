@@ -33,6 +33,17 @@ func EncodeGuard[T Pool | Grant | HostGuard | Held](v T) ([]byte, error) {
 // DecodeGuard reads the value of a guard. It returns [ErrMalformed].
 func DecodeGuard[T Pool | Grant | HostGuard | Held](data []byte) (T, error) {
 	var v T
+	if p, ok := any(&v).(*Held); ok {
+		if held, ok := readHeld(data); ok {
+			*p = held
+			return v, nil
+		}
+	}
+	return decodeAnyGuard[T](data)
+}
+
+func decodeAnyGuard[T Pool | Grant | HostGuard | Held](data []byte) (T, error) {
+	var v T
 	var err error
 	switch p := any(&v).(type) {
 	case *Held:
