@@ -17,6 +17,7 @@ import (
 	"github.com/ipamlog/ipamlog/config"
 	"github.com/ipamlog/ipamlog/embedded"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
+	"github.com/ipamlog/ipamlog/render"
 	"github.com/ipamlog/ipamlog/replay"
 	"github.com/ipamlog/ipamlog/store"
 )
@@ -141,7 +142,7 @@ func takeHost(ctx context.Context, log *etcdlog.Log, host string, build Build, c
 
 // confirmed says what will be, and asks whether it shall.
 func confirmed(cmd *cobra.Command, yes bool, format string, args ...any) error {
-	fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...)
+	fmt.Fprintln(cmd.ErrOrStderr(), render.Line(fmt.Sprintf(format, args...)))
 	if yes {
 		return nil
 	}

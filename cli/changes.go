@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/errors"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"github.com/vishvananda/netlink"
 
 	"github.com/ipamlog/ipamlog/actor"
 	"github.com/ipamlog/ipamlog/config"
@@ -67,7 +68,7 @@ func (s *session) operator(ctx context.Context, build Build) (*operator.Operator
 	if err != nil {
 		return nil, err
 	}
-	o := operator.Options{Host: identity.Host, Version: identity.Version, Machine: identity.Machine}
+	o := operator.Options{Host: identity.Host, Version: identity.Version, Machine: identity.Machine, Device: deviceWith}
 	if s.cfg.Engine != config.Off {
 		o.Engine = docker(s.cfg.Engine)
 	}
@@ -101,11 +102,31 @@ func (s *session) report(out operator.Outcome, err error) error {
 		return render.JSON(s.out, out)
 	}
 	for _, line := range out.Said {
-		if _, err := fmt.Fprintln(s.out.Writer, line); err != nil {
+		if _, err := fmt.Fprintln(s.out.Writer, render.Line(line)); err != nil {
 			return errors.Wrap(err, "print what was done")
 		}
 	}
 	return nil
+}
+
+// deviceWith names the device of this machine that has an address; "" where none
+// has.
+func deviceWith(addr netip.Addr) (string, error) {
+	list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return "", errors.Wrap(err, "list the addresses of this machine's devices")
+	}
+	for _, a := range list {
+		if has, _ := netip.AddrFromSlice(a.IP); has.Unmap() != addr {
+			continue
+		}
+		link, err := netlink.LinkByIndex(a.LinkIndex)
+		if err != nil {
+			return "", errors.Wrapf(err, "name the device that has %s", addr)
+		}
+		return link.Attrs().Name, nil
+	}
+	return "", nil
 }
 
 // docker is the address of this host's engine, asked when it is needed.

@@ -3,13 +3,45 @@
 package cli
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/ipamlog/ipamlog/operator"
+	"github.com/ipamlog/ipamlog/render"
 )
+
+// What others wrote into the log, a name or a reason, does not reach a terminal as
+// it is.
+func TestReport_escapes(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	s := session{out: render.NewOutput(&stdout, render.FormatTable, true), stderr: &stderr}
+	err := s.report(operator.Outcome{Said: []string{"it was c1\x1b[2J\nand more"}, Notes: []string{"\x1b]0;x\a"}}, nil)
+	if err != nil || stdout.String() != `it was c1\x1b[2J\nand more`+"\n" || stderr.String() != `ipamlog: note: \x1b]0;x\a`+"\n" {
+		t.Errorf("%v, %q, %q", err, stdout.String(), stderr.String())
+	}
+	stderr.Reset()
+	if warn(&stderr, "key %s", "a\rb"); stderr.String() != `ipamlog: warning: key a\rb`+"\n" {
+		t.Errorf("%q", stderr.String())
+	}
+	stderr.Reset()
+	if s.note("key %s", "a\vb"); stderr.String() != `key a\vb`+"\n" {
+		t.Errorf("%q", stderr.String())
+	}
+}
+
+// The machine knows its own addresses, and no others.
+func TestDeviceWith(t *testing.T) {
+	for addr, want := range map[string]string{"127.0.0.1": "lo", "192.0.2.1": "", "2001:db8::1": ""} {
+		if name, err := deviceWith(netip.MustParseAddr(addr)); err != nil || name != want {
+			t.Errorf("%s: %q, %v", addr, name, err)
+		}
+	}
+}
 
 // The engine is asked of all its networks, also while they go.
 func TestDockerKnows(t *testing.T) {

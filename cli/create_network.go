@@ -32,6 +32,7 @@ type hostAddresses interface {
 
 // machine is what the network is made on.
 type machine interface {
+	Lock() (unlock func() error, err error)
 	Inspect(ctx context.Context) (hostnet.Facts, error)
 	Apply(ctx context.Context, p *hostnet.Plan, tell func(hostnet.Step, hostnet.Stage)) error
 }
@@ -168,8 +169,15 @@ func (c *creation) prepareAndRun(cmd *cobra.Command, cfg config.Config, open ope
 }
 
 // run checks all, takes the address, and does the rest. An address that was
-// taken for nothing is given back.
-func (c *creation) run(ctx context.Context) error {
+// taken for nothing is given back, unless it may be in use.
+func (c *creation) run(ctx context.Context) (err error) {
+	if !c.dryRun {
+		unlock, err := c.machine.Lock()
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.CombineErrors(err, unlock()) }()
+	}
 	facts, err := c.machine.Inspect(ctx)
 	if err != nil {
 		return err
@@ -190,10 +198,13 @@ func (c *creation) run(ctx context.Context) error {
 		return err
 	}
 	if plan, err = c.apply(ctx, facts, taken); err != nil {
-		if taken.Fresh {
-			return c.giveBack(taken, err)
+		switch {
+		case !taken.Fresh:
+			return err
+		case errors.Is(err, hostnet.ErrLeft):
+			return errors.WithMessagef(err, "this host keeps %s, which may be in use here: run this again, or give it back with `ipamlog release-host --ip %[1]s` once nothing has it; after", taken.Address)
 		}
-		return err
+		return c.giveBack(taken, err)
 	}
 	return c.report(taken, plan)
 }

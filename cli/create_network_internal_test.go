@@ -69,7 +69,20 @@ func (h *hosts) GiveBack(ctx context.Context, a operator.HostAddress) error {
 type paper struct {
 	address string
 	failure error
+	busy    bool
+	locks   int // held
 	applied *hostnet.Plan
+}
+
+func (p *paper) Lock() (func() error, error) {
+	if p.busy {
+		return nil, hostnet.ErrBusy
+	}
+	p.locks++
+	return func() error {
+		p.locks--
+		return nil
+	}, nil
 }
 
 func (p *paper) Inspect(context.Context) (hostnet.Facts, error) {
@@ -91,6 +104,9 @@ func (p *paper) Inspect(context.Context) (hostnet.Facts, error) {
 }
 
 func (p *paper) Apply(_ context.Context, plan *hostnet.Plan, tell func(hostnet.Step, hostnet.Stage)) error {
+	if p.locks != 1 {
+		return errors.New("another run may do the same now")
+	}
 	p.applied = plan
 	for _, s := range plan.Steps {
 		tell(s, hostnet.Done)
@@ -165,6 +181,18 @@ func TestCreation(t *testing.T) {
 			hosts: hosts{fresh: false}, machine: paper{address: "10.50.0.5/24", failure: errors.New("no luck")},
 			stdout: planOf("10.50.0.9") + "undone: " + made, stderr: noPersistence + changed("10.50.0.9"), taken: "10.50.0.9", err: "no luck",
 		},
+		"a step fails, and what the address is used by is left": {
+			hosts: hosts{fresh: true}, machine: paper{address: "10.50.0.5/24", failure: errors.Mark(errors.New("mend by hand what could not be undone: this"), hostnet.ErrLeft)},
+			stdout: "take 10.50.0.5/24 for this host\n" + planOf("10.50.0.5") + "undone: " + made, stderr: noPersistence, taken: "10.50.0.5",
+			err: "this host keeps 10.50.0.5, which may be in use here: run this again, or give it back with `ipamlog release-host --ip 10.50.0.5` once nothing has it; after: mend by hand what could not be undone: this",
+		},
+		"another run": {
+			hosts: hosts{fresh: true}, machine: paper{address: "10.50.0.5/24", busy: true}, err: hostnet.ErrBusy.Error(),
+		},
+		"a dry run beside another": {
+			creation: creation{dryRun: true}, hosts: hosts{fresh: true}, machine: paper{address: "10.50.0.5/24", busy: true},
+			stdout: "take 10.50.0.5/24 for this host\n" + planOf("10.50.0.5"), stderr: noPersistence + "nothing was done: this is what would be\n",
+		},
 		"the address cannot be given back": {
 			hosts: hosts{fresh: true, unable: errors.New("etcd is away")}, machine: paper{address: "10.50.0.5/24", failure: errors.New("no luck")},
 			stdout: "take 10.50.0.5/24 for this host\n" + planOf("10.50.0.5") + "undone: " + made, stderr: noPersistence, taken: "10.50.0.5", givenUp: "10.50.0.5",
@@ -198,6 +226,9 @@ func TestCreation(t *testing.T) {
 			}
 			if givenUp := strings.Join(c.hosts.givenUp, " "); givenUp != c.givenUp {
 				t.Errorf("gave back %q, want %q", givenUp, c.givenUp)
+			}
+			if c.machine.locks != 0 {
+				t.Error("no other run can start")
 			}
 			if c.taken == "" && c.machine.applied != nil {
 				t.Error("it did something")

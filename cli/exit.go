@@ -11,6 +11,7 @@ import (
 
 	"github.com/ipamlog/ipamlog/events/etcdlog"
 	"github.com/ipamlog/ipamlog/operator"
+	"github.com/ipamlog/ipamlog/render"
 	"github.com/ipamlog/ipamlog/replay"
 )
 
@@ -46,7 +47,7 @@ func ExitStatus(err error) int {
 // sentence is an error on one line, with what to do about it where the error
 // itself cannot know.
 func sentence(err error) string {
-	text := strings.Join(strings.Fields(err.Error()), " ")
+	text := render.Line(strings.Join(strings.Fields(err.Error()), " "))
 	for _, a := range advice {
 		if errors.Is(err, a.about) {
 			return text + ": " + a.todo
@@ -67,5 +68,5 @@ var advice = []struct {
 
 // warn tells of something odd that stops nothing.
 func warn(w io.Writer, format string, args ...any) {
-	fmt.Fprintf(w, "ipamlog: warning: "+format+"\n", args...)
+	fmt.Fprintln(w, "ipamlog: warning: "+render.Line(fmt.Sprintf(format, args...)))
 }

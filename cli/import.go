@@ -130,7 +130,7 @@ func (s *session) imported(plan *operator.Import, dryRun bool) error {
 		if p.Made {
 			was = made
 		}
-		if _, err := fmt.Fprintf(s.out.Writer, "pool %s %s: addresses %s: %d, %s: %d, there already: %d\n", p.Pool, was, reserved, p.Reserved, hosts, p.Hosts, p.There); err != nil {
+		if _, err := fmt.Fprintf(s.out.Writer, "pool %s %s: addresses %s: %d, %s: %d, there already: %d\n", render.Line(p.Pool), was, reserved, p.Reserved, hosts, p.Hosts, p.There); err != nil {
 			return errors.Wrap(err, "print what was imported")
 		}
 	}

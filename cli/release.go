@@ -38,7 +38,8 @@ whose it was. The bridge and the Docker network on that host stay as they are;
 remove them first.
 
 It is refused while the daemon of that host is alive, but on that host itself,
-where Docker is asked whether a network uses the address. --force asks nobody.
+where Docker is asked whether a network uses the address, and the machine whether
+a device has it. --force asks nobody.
 
 Exit status: 0 done; 1 refused or failed, and nothing was written; 2 wrong usage,
 or the address is held in several pools; 3 nobody holds it.`,

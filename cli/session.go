@@ -116,7 +116,9 @@ func (s *session) close() error {
 }
 
 // note says something about the answer, beside it.
-func (s *session) note(format string, args ...any) { fmt.Fprintf(s.stderr, format+"\n", args...) }
+func (s *session) note(format string, args ...any) {
+	fmt.Fprintln(s.stderr, render.Line(fmt.Sprintf(format, args...)))
+}
 
 // show lists the records in the format that was asked for.
 func show[T any](s *session, table render.Table[T], records []T) error {

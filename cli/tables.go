@@ -130,7 +130,7 @@ func (s *session) pools() render.Table[replay.PoolState] {
 			{Name: "free", Value: func(x p) string { return x.Free.String() }},
 			{Name: "suspected", Value: func(x p) string { return strconv.Itoa(x.Suspected) }},
 			{Name: "hosts", Value: func(x p) string { return strings.Join(x.Hosts, " ") }, Human: func(x p) string { return strings.Join(x.Hosts, ",") }},
-			{Name: "policy", Value: func(x p) string { return x.Policy.String() }},
+			{Name: "policy", Value: func(x p) string { return fmt.Sprint(x.Policy) }},
 			{Name: "exclude", Detail: true, Value: func(x p) string { return ranges(x.Exclude, " ") }},
 			{Name: "host_ranges", Detail: true, Value: func(x p) string { return ranges(x.HostRanges, " ") }},
 			{Name: "router", Detail: true, Value: func(x p) string { return router(x.Router) }},
@@ -244,7 +244,7 @@ func eventColumns[T any](s *session, of func(T) replay.Event) []render.Column[T]
 func (s *session) say(e events.Event) string {
 	switch e := e.(type) {
 	case events.PoolCreated:
-		return words(e.Name, e.Subnet.String(), string(e.Space), e.Policy.String(), layout(e.Layout))
+		return words(e.Name, e.Subnet.String(), string(e.Space), fmt.Sprint(e.Policy), layout(e.Layout))
 	case events.PoolChanged:
 		if e.Undivided() {
 			return "undivided"

@@ -46,6 +46,7 @@ func TestRun_extraCommands(t *testing.T) {
 	}{
 		"done":      {nil, 0, ""},
 		"failed":    {errors.New("the disk is full:\n make room"), 1, "ipamlog: the disk is full: make room\n"},
+		"escapes":   {errors.New("no pool \x1b[2Jweb\u202e: \x85 \xff \\"), 1, "ipamlog: no pool \\x1b[2Jweb\\u202e: \\x85 \\xff \\\n"},
 		"usage":     {cli.Usagef("--socket %q is no path", ""), 2, "ipamlog: --socket \"\" is no path\n"},
 		"ambiguous": {errors.Mark(errors.New("several"), replay.ErrAmbiguous), 2, "ipamlog: several\n"},
 		"not found": {errors.Wrap(errors.Mark(errors.New("none"), replay.ErrNotFound), "look"), 3, "ipamlog: look: none\n"},

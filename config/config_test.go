@@ -161,6 +161,12 @@ func TestLoad(t *testing.T) {
 			asked{environ: []string{"IPAMLOG_PASSWORD=pw"}, file: "user: u\npassword-file: /nowhere\n"},
 			func(c *config.Config) { c.User, c.Password = "u", "pw" },
 		},
+		"a predecessor's variables": {
+			asked{environ: []string{"IPAM_CLUSTER_STORE=http://10.0.0.1:2379", "IPAM_DEBUG="}},
+			func(c *config.Config) {
+				c.Warnings = []string{"IPAM_CLUSTER_STORE is a predecessor's variable and does nothing here: set IPAMLOG_CLUSTER_STORE"}
+			},
+		},
 		"unknown variables": {
 			asked{environ: []string{"IPAMLOG_PREFFIX=/e/", "IPAMLOG_CLUSTERSTORE=secret", "IPAMLOGX=1", "HOME=/x"}},
 			func(c *config.Config) {

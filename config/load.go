@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/cockroachdb/errors"
 	"github.com/knadh/koanf/providers/confmap"
@@ -59,8 +60,17 @@ func Load(flags *pflag.FlagSet, around Surroundings) (Config, error) {
 	for _, name := range unknown {
 		cfg.Warnings = append(cfg.Warnings, name+" is set and is no option of ipamlog, so it does nothing")
 	}
+	for _, name := range formerNames {
+		if around.getenv(name) != "" {
+			cfg.Warnings = append(cfg.Warnings, name+" is a predecessor's variable and does nothing here: set IPAMLOG_"+strings.TrimPrefix(name, "IPAM_"))
+		}
+	}
 	return cfg, cfg.check()
 }
+
+// formerNames are variables of oam-docker-ipam. A store that is named by one and not
+// heard would be an embedded etcd on each host, and the same addresses on all.
+var formerNames = []string{"IPAM_CLUSTER_STORE", "IPAM_DEBUG"}
 
 // keyDelimiter never stands in an option's name, so that a nested key in the
 // file is unknown, and named whole.

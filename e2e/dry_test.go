@@ -28,7 +28,7 @@ func TestDry(t *testing.T) {
 		t.Errorf("the pool was just filled, and %d times it is told to be exhausted", n)
 	}
 
-	const advice = "remove containers or networks, or use a larger subnet"
+	const advice = "remove containers or networks, or give the pool more with a larger subnet or `ipamlog ip-range`"
 	for i := range 2 {
 		name := fmt.Sprintf("many%d", i)
 		a.refused(t, []string{"o available addresses", "10.50.0.0/29", advice}, "run", "-d", "--name", name, "--network", "small", lab.Image)

@@ -20,6 +20,9 @@ var (
 	ErrNoNetwork = errors.New("no such network")
 	// ErrNetworkExists marks an error of making a network whose name is taken.
 	ErrNetworkExists = errors.New("the network exists")
+	// ErrUncertain marks an error of asking an engine for a change that it may
+	// have made: the connection was lost before its answer was there.
+	ErrUncertain = errors.New("the engine's answer is lost")
 )
 
 // Engine is a Docker engine. Its methods may be called from any goroutine, and

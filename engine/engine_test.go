@@ -164,6 +164,38 @@ func TestEngine_answers(t *testing.T) {
 	}
 }
 
+// An engine that dies while it is asked may have done what it was asked for.
+func TestEngine_dying(t *testing.T) {
+	for name, die := range map[string]func(http.ResponseWriter){
+		"before the answer": func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
+		"amid the answer": func(w http.ResponseWriter) {
+			w.Header().Set("Content-Length", "100")
+			w.WriteHeader(http.StatusCreated)
+			fmt.Fprint(w, `{"Id":`)
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case strings.HasSuffix(r.URL.Path, "/_ping"):
+					w.Header().Set("Api-Version", "1.41")
+				case strings.HasSuffix(r.URL.Path, "/networks"):
+					fmt.Fprint(w, "[]")
+				default:
+					die(w)
+				}
+			}))
+			defer server.Close()
+			e := open(t, server.URL)
+			if _, err := e.CreateNetwork(t.Context(), engine.Network{Name: "m"}); !errors.Is(err, engine.ErrUncertain) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
 func TestOpen_refused(t *testing.T) {
 	for _, address := range []string{"", "nonsense", "docker.sock"} {
 		if e, err := engine.Open(address); err == nil {

@@ -4,11 +4,13 @@ package engine
 
 import (
 	"context"
+	"io"
 	"maps"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/cockroachdb/errors"
 	"github.com/moby/moby/api/types/network"
@@ -87,7 +89,8 @@ func (e *Engine) Network(ctx context.Context, id string) (Network, error) {
 
 // CreateNetwork makes a network and returns its ID. It asks the IPAM driver for
 // all that the network names. If there is one of that name, the error is marked
-// [ErrNetworkExists].
+// [ErrNetworkExists]; if it may have been made all the same, [ErrUncertain], or
+// with the context's error.
 func (e *Engine) CreateNetwork(ctx context.Context, n Network) (id string, err error) {
 	// Engines before 25 take a second network of the same name.
 	there, err := e.Networks(ctx)
@@ -102,7 +105,17 @@ func (e *Engine) CreateNetwork(ctx context.Context, n Network) (id string, err e
 		ipam.Config = append(ipam.Config, network.IPAMConfig{Subnet: p.Subnet, IPRange: p.Range, Gateway: p.Gateway, AuxAddress: p.Auxiliary})
 	}
 	made, err := e.client.NetworkCreate(ctx, n.Name, client.NetworkCreateOptions{Driver: n.Driver, IPAM: ipam, Options: n.Options})
-	return made.ID, e.explain(err, "create Docker network "+n.Name)
+	what := "create Docker network " + n.Name
+	if lost(err) {
+		return "", errors.Mark(errors.WithSecondaryError(errors.Newf("%s: the connection to Docker was lost", what), err), ErrUncertain)
+	}
+	return made.ID, e.explain(err, what)
+}
+
+// lost says whether a connection ended amid an exchange: the client says of one
+// that it could not make what is not of these.
+func lost(err error) bool {
+	return errors.IsAny(err, io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE)
 }
 
 // RemoveNetwork removes a network by its ID or name; one that is gone already

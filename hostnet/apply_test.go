@@ -5,13 +5,17 @@ package hostnet_test
 import (
 	"context"
 	"net/netip"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/cockroachdb/errors"
 	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
+	"github.com/ipamlog/ipamlog/engine"
 	"github.com/ipamlog/ipamlog/hostnet"
 )
 
@@ -55,6 +59,32 @@ var machines = map[string]struct {
 			"route add 10.50.0.0/24 dev eth0 proto kernel scope link src 10.50.0.77 metric 100",
 			"route add default via 10.50.0.1 dev eth0 metric 100",
 		},
+	},
+	"its own address, whose route someone else made": {
+		commands: []string{
+			"addr add 10.50.0.5/24 brd + dev eth0 noprefixroute",
+			"route add 10.50.0.0/24 dev eth0 proto kernel scope link src 10.50.0.5 metric 100",
+			"route add default via 10.50.0.1 dev eth0 metric 100",
+		},
+	},
+	"its own address, with a metric": {
+		commands: []string{
+			"addr add 10.50.0.5/24 brd + dev eth0 metric 100",
+			"-6 addr add fd00:50::77/64 dev eth0 metric 99",
+			"route add default via 10.50.0.1 dev eth0 metric 100",
+		},
+	},
+	"addresses with metrics": {
+		commands: []string{
+			"addr add 10.50.0.77/24 brd + dev eth0 metric 100",
+			"addr add 10.50.0.78/24 dev eth0 metric 101",
+			"addr add 192.0.2.9 peer 192.0.2.8 dev eth0 metric 102",
+			"route add default via 10.50.0.1 dev eth0 metric 100",
+		},
+	},
+	"no address in the subnet": {
+		commands: []string{"addr add 192.0.2.77/24 brd + dev eth0", "route add default via 192.0.2.1 dev eth0"},
+		wish:     func(w *hostnet.Wishes) { w.Uplink = "eth0" },
 	},
 	"a new device": {
 		commands: []string{"route add 192.0.2.0/24 dev lan0"},
@@ -104,6 +134,7 @@ func forEach(t *testing.T, test func(t *testing.T, m *machine, w hostnet.Wishes)
 func TestApply(t *testing.T) {
 	forEach(t, func(t *testing.T, m *machine, w hostnet.Wishes) {
 		before, p := m.settled(t), m.plan(t, w)
+		bridgeBefore, uplinkBefore := m.links(t)
 		var told []string
 		if err := m.Apply(t.Context(), p, func(s hostnet.Step, stage hostnet.Stage) {
 			if stage != hostnet.Done {
@@ -122,15 +153,7 @@ func TestApply(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var bridge, uplink hostnet.Link
-		for _, l := range facts.Links {
-			switch l.Name {
-			case "br0":
-				bridge = l
-			case "eth0":
-				uplink = l
-			}
-		}
+		bridge, uplink := m.links(t)
 		if !bridge.Up || uplink.Bridge != bridge.Index || bridge.MAC.String() != "02:00:00:00:00:05" || bridge.MTU != 1500 {
 			t.Errorf("bridge %+v, uplink %+v", bridge, uplink)
 		}
@@ -159,6 +182,27 @@ func TestApply(t *testing.T) {
 				}
 			}
 		}
+		// Each address is there as it was, and the host's own with its route.
+		for _, a := range slices.Concat(uplinkBefore.Addresses, bridgeBefore.Addresses) {
+			of, _ := netip.AddrFromSlice(a.IP)
+			if of.IsLinkLocalUnicast() {
+				continue
+			}
+			i := slices.IndexFunc(bridge.Addresses, func(b netlink.Addr) bool { return b.IP.Equal(a.IP) })
+			if i < 0 {
+				t.Errorf("the bridge lacks %s", a)
+				continue
+			}
+			if b := bridge.Addresses[i]; b.Flags&unix.IFA_F_NOPREFIXROUTE != a.Flags&unix.IFA_F_NOPREFIXROUTE {
+				t.Errorf("%s has flags %#x, and had %#x", b, b.Flags, a.Flags)
+			}
+			if got, want := bridge.Metrics[of], uplinkBefore.Metrics[of]; got != want {
+				t.Errorf("%s has metric %d, and had %d", of, got, want)
+			}
+		}
+		if !strings.Contains(ip(t, "route show 10.50.0.0/24 dev br0"), " src 10.50.0.5 ") {
+			t.Errorf("the host's address does not lead to its subnet: %s", ip(t, "route"))
+		}
 		if len(m.docker.networks) != 1 {
 			t.Errorf("Docker's networks: %+v", m.docker.networks)
 		}
@@ -166,6 +210,95 @@ func TestApply(t *testing.T) {
 			t.Errorf("a second run would %q", lines(again))
 		}
 	})
+}
+
+// Before each change, what is sent to a neighbour leaves by the uplink, or by the
+// bridge of which that is a port.
+func TestApply_reachable(t *testing.T) {
+	forEach(t, func(t *testing.T, m *machine, w hostnet.Wishes) {
+		const neighbour = "route get 10.50.0.9"
+		p := m.plan(t, w)
+		if out, err := exec.Command("ip", strings.Fields(neighbour)...).CombinedOutput(); err != nil {
+			t.Logf("nothing reaches it at the start: %s", out)
+			return
+		}
+		m.Obstruct(func(change string) error {
+			way := ip(t, neighbour)
+			if !strings.Contains(way, "dev eth0") && !strings.Contains(ip(t, "link show eth0"), "master br0") {
+				t.Errorf("before the change: %s: packets are lost: %s", change, way)
+			}
+			return nil
+		})
+		if err := m.Apply(t.Context(), p, quiet); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// A route that is made while the uplink moves would be lost: the move is undone.
+func TestApply_routeMeanwhile(t *testing.T) {
+	m := newMachine(t, machines["the host's own address"].commands...)
+	before, p := m.settled(t), m.plan(t, wishes())
+	m.Obstruct(func(change string) error {
+		if change == "remove 10.50.0.5/24 from eth0" {
+			ip(t, "-6 route add fd00:77::/64 dev eth0")
+		}
+		return nil
+	})
+	err := m.Apply(t.Context(), p, quiet)
+	if err == nil || !strings.HasPrefix(err.Error(), "the route fd00:77::/64 is still over eth0: ") || errors.Is(err, hostnet.ErrLeft) {
+		t.Errorf("%v", err)
+	}
+	ip(t, "-6 route del fd00:77::/64 dev eth0")
+	m.same(t, before)
+}
+
+// A run that fails undoes nothing that another did.
+func TestApply_beside(t *testing.T) {
+	m := newMachine(t, "addr add 10.50.0.77/24 brd + dev eth0", "route add default via 10.50.0.1 dev eth0")
+	var second *hostnet.Plan
+	p := m.plan(t, wishes())
+	if err := m.Apply(t.Context(), p, func(s hostnet.Step, _ hostnet.Stage) {
+		if s == p.Steps[0] {
+			second = m.plan(t, wishes())
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	after := m.settled(t)
+	refusal := errors.New("there is one already")
+	m.docker.refusal = refusal
+	if err := m.Apply(t.Context(), second, quiet); !errors.Is(err, refusal) {
+		t.Errorf("%v", err)
+	}
+	m.same(t, after)
+}
+
+// Docker may have made what nobody heard of.
+func TestApply_uncertain(t *testing.T) {
+	for name, c := range map[string]struct {
+		refusal error
+		left    bool
+		want    string
+	}{
+		"too slow": {refusal: context.DeadlineExceeded, left: true, want: "Docker did not answer within 1m30s, and may still do it: look at `docker network ls`; all else is as it was before"},
+		"it died": {
+			refusal: errors.Mark(errors.New("lost"), engine.ErrUncertain), left: true,
+			want: "Docker may have made the network: look at `docker network ls`: lost; all else is as it was before",
+		},
+		"refused": {refusal: errors.New("no"), want: "no; all is as it was before"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t, machines["the host's own address"].commands...)
+			before := m.settled(t)
+			m.docker.refusal = c.refusal
+			err := m.Apply(t.Context(), m.plan(t, wishes()), quiet)
+			if err == nil || err.Error() != c.want || errors.Is(err, hostnet.ErrLeft) != c.left {
+				t.Errorf("%v", err)
+			}
+			m.same(t, before)
+		})
+	}
 }
 
 // Each change in turn fails, and the machine is as it was.
@@ -267,8 +400,26 @@ func TestApply_notUndone(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "mend by hand what could not be undone: create the Docker network mynet: ") || !strings.Contains(err.Error(), "make eth0 a port") {
 		t.Errorf("%v", err)
 	}
+	if !errors.Is(err, hostnet.ErrLeft) {
+		t.Error("it does not say that something is left")
+	}
 	if got := ip(t, "-br link"); strings.Contains(got, "br0") {
 		t.Errorf("the bridge is left: %s", got)
+	}
+}
+
+// A part of a step that could not be undone is left too.
+func TestApply_partNotUndone(t *testing.T) {
+	m := newMachine(t, machines["the host's own address"].commands...)
+	m.Obstruct(func(change string) error {
+		if change == "bring up br0" || change == "remove br0" {
+			return errors.Newf("no luck with: %s", change)
+		}
+		return nil
+	})
+	err := m.Apply(t.Context(), m.plan(t, wishes()), quiet)
+	if !errors.Is(err, hostnet.ErrLeft) || !strings.HasSuffix(err.Error(), "mend that by hand); all else is as it was before") {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -284,6 +435,43 @@ func TestUndo(t *testing.T) {
 		}
 		m.same(t, before)
 	})
+}
+
+// A route by a nexthop object looks like any, and cannot be moved like any.
+func TestInspect_nexthops(t *testing.T) {
+	m := newMachine(t, "addr add 10.50.0.5/24 dev eth0", "nexthop add id 7 via 10.50.0.1 dev eth0", "nexthop add id 8 group 7", "route add default nhid 7")
+	f, err := m.Inspect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := hostnet.NewPlan(f, wishes()); err == nil || !strings.Contains(err.Error(), "`ip nexthop del id 7`") || strings.Contains(err.Error(), "8") {
+		t.Errorf("%v, %v", p, err)
+	}
+}
+
+func TestLock(t *testing.T) {
+	m := newMachine(t)
+	unlock, err := m.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := hostnet.Open(m.root, m.docker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if _, err := other.Lock(); !errors.Is(err, hostnet.ErrBusy) || err.Error() != "another create-network is running here: wait for it" {
+		t.Errorf("beside another: %v", err)
+	}
+	if err := unlock(); err != nil {
+		t.Fatal(err)
+	}
+	if unlock, err = other.Lock(); err != nil {
+		t.Fatalf("after another: %v", err)
+	}
+	if err := unlock(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestAddressIn(t *testing.T) {

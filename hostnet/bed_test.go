@@ -103,6 +103,24 @@ func (m *machine) plan(t *testing.T, w hostnet.Wishes) *hostnet.Plan {
 	return p
 }
 
+// links are the bridge, if there is one, and the uplink.
+func (m *machine) links(t *testing.T) (bridge, uplink hostnet.Link) {
+	t.Helper()
+	facts, err := m.Inspect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range facts.Links {
+		switch l.Name {
+		case "br0":
+			bridge = l
+		case "eth0":
+			uplink = l
+		}
+	}
+	return bridge, uplink
+}
+
 // wishes are those most tests have.
 func wishes() hostnet.Wishes {
 	return hostnet.Wishes{
@@ -122,11 +140,17 @@ func lines(p *hostnet.Plan) []string {
 func quiet(hostnet.Step, hostnet.Stage) {}
 
 // docker is an engine as far as a plan asks it; package e2e has the real one.
-type docker struct{ networks []engine.Network }
+type docker struct {
+	networks []engine.Network
+	refusal  error // to make one
+}
 
 func (d *docker) Networks(context.Context) ([]engine.Network, error) { return d.networks, nil }
 
 func (d *docker) CreateNetwork(_ context.Context, n engine.Network) (string, error) {
+	if d.refusal != nil {
+		return "", d.refusal
+	}
 	n.ID = "id of " + n.Name
 	d.networks = append(d.networks, n)
 	return n.ID, nil
@@ -213,7 +237,7 @@ func withoutTimes(of any) {
 func (m *machine) settled(t *testing.T) state {
 	t.Helper()
 	await(t, func() bool {
-		return !strings.Contains(ip(t, "-6 addr show"), "tentative")
+		return !strings.Contains(ip(t, "-6 addr show"), "tentative") && !strings.Contains(ip(t, "link show up"), "NO-CARRIER")
 	})
 	return m.state(t)
 }

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // makeBridge makes a bridge without ports and brings it up. It has the hardware
@@ -26,11 +28,12 @@ func (s *makeBridge) String() string {
 }
 
 func (s *makeBridge) do(_ context.Context, m *Machine) error {
-	return actAll([]act{
+	_, err := actAll([]act{
 		{func() error { return m.addBridge(s.Name, s.MAC) }, func() error { return m.removeLink(s.Name) }},
 		{func() error { return m.setMTU(s.Name, s.MTU) }, func() error { return nil }},
 		{func() error { return m.setUp(s.Name) }, func() error { return nil }},
 	})
+	return err
 }
 
 func (s *makeBridge) undo(_ context.Context, m *Machine) error { return m.removeLink(s.Name) }
@@ -42,24 +45,49 @@ func (s *bringUp) String() string                           { return "bring " + 
 func (s *bringUp) do(_ context.Context, m *Machine) error   { return m.setUp(s.Link) }
 func (s *bringUp) undo(_ context.Context, m *Machine) error { return m.setDown(s.Link) }
 
-// addAddress puts the host's address on the bridge.
+// addAddress puts the host's address on the bridge, as Docker demands it. Until
+// the uplink is a port no packet may leave by the bridge: then the address comes
+// without the route to its subnet, which moveUplink sees to.
 type addAddress struct {
 	Link    string
 	Address netip.Prefix
+	Waits   bool
 }
 
 func (s *addAddress) String() string { return fmt.Sprintf("put %s on %s", s.Address, s.Link) }
 
 func (s *addAddress) do(_ context.Context, m *Machine) error {
-	return m.addAddress(s.Link, addressOf(s.Address))
+	return m.addAddress(s.Link, s.address(), 0)
 }
 
 func (s *addAddress) undo(_ context.Context, m *Machine) error {
-	return m.removeAddress(s.Link, addressOf(s.Address))
+	return m.removeAddress(s.Link, s.address())
 }
 
+func (s *addAddress) address() netlink.Addr {
+	if s.Waits {
+		return waiting(s.Address)
+	}
+	return addressOf(s.Address)
+}
+
+// waiting is an address of the bridge without a route to its subnet.
+func waiting(p netip.Prefix) netlink.Addr {
+	a := addressOf(p)
+	a.Flags = unix.IFA_F_NOPREFIXROUTE
+	return a
+}
+
+// addressOf is an IPv4 address with the broadcast address that its subnet has.
 func addressOf(p netip.Prefix) netlink.Addr {
-	return netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
+	a := netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
+	if p.Addr().Is4() && p.Bits() < 31 {
+		a.Broadcast = slices.Clone(a.IP)
+		for i := range a.Broadcast {
+			a.Broadcast[i] |= ^a.Mask[i]
+		}
+	}
+	return a
 }
 
 // addDefaultRoute gives the machine a default route.

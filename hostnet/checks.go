@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/cockroachdb/errors"
 	"github.com/vishvananda/netlink"
 
 	"github.com/ipamlog/ipamlog/engine"
@@ -43,14 +44,22 @@ func (p *planner) checkUplink() {
 		p.refuse("%s is a port of %s already: use that with --bridge %[2]s, or choose another --uplink", name, other.Name)
 	}
 	for _, l := range p.facts.Links {
-		// These take each frame before a bridge can.
-		if l.Parent == p.uplink.Index && slices.Contains([]string{"macvlan", "ipvlan", "macvtap"}, l.Kind) && !p.inBridge() {
+		if l.Parent == p.uplink.Index && takesFrames(l) && !p.inBridge() {
 			p.refuse("%s stands on %s, which then cannot join a bridge: remove it, or choose another --uplink", l.Name, name)
 		}
+	}
+	for _, id := range p.uplink.Nexthops {
+		p.refuse("%s has the nexthop object %d, and routes by such cannot be moved: make them with plain gateways and remove it with `ip nexthop del id %[2]d`, or choose another --uplink", name, id)
 	}
 	if !p.uplink.Up {
 		p.warn("%s is down: bring it up with `ip link set %[1]s up`", name)
 	}
+}
+
+// takesFrames says whether a device takes each frame of the one it stands on
+// before a bridge can.
+func takesFrames(l Link) bool {
+	return slices.Contains([]string{"macvlan", "ipvlan", "macvtap"}, l.Kind)
 }
 
 func (p *planner) checkBridge() {
@@ -132,7 +141,7 @@ func (p *planner) checkNetwork() {
 	have, ok := p.dockerNetwork()
 	if ok {
 		if why := difference(want, have); why != "" {
-			p.refuse("there is a Docker network %s with %s: remove it with `docker network rm %[1]s`, or choose another --name", want.Name, why)
+			p.refuse("%s", otherNetwork(want, why))
 		}
 		return
 	}
@@ -145,6 +154,21 @@ func (p *planner) checkNetwork() {
 	if !strings.Contains(want.IPAM.Driver, ":") && !slices.Contains(p.facts.Drivers, want.IPAM.Driver) {
 		p.refuse("Docker finds no plugin %s here: start `ipamlog serve` first", want.IPAM.Driver)
 	}
+}
+
+func otherNetwork(want engine.Network, why string) string {
+	return fmt.Sprintf("there is a Docker network %s with %s: remove it with `docker network rm %[1]s`, or choose another --name", want.Name, why)
+}
+
+// checkDriver refuses what stands in the way whatever the uplink is: a network of
+// another driver may be why nobody can tell that.
+func (f Facts) checkDriver(w Wishes) error {
+	want := w.dockerNetwork()
+	have, ok := f.network(w.Network)
+	if !ok || (have.Driver == want.Driver && have.IPAM.Driver == want.IPAM.Driver) {
+		return nil
+	}
+	return errors.Newf("%s", otherNetwork(want, difference(want, have)))
 }
 
 // difference is in what a Docker network is another than the one wanted; empty:

@@ -8,18 +8,21 @@
 // [NewPlan] is a pure function of those facts and of what is wished for: it
 // refuses what cannot be, and else lists what is left to do, so that a second
 // run finds nothing. [Machine.Apply] does it, step by step; when a step fails,
-// or the context ends, all steps that were done are undone, the last one first.
+// or the context ends, all steps that were done are undone, the last one first:
+// not what was found done, and an error marked [ErrLeft] says that something is
+// left. [Machine.Lock] keeps a second run away meanwhile.
 //
 // # The order of the steps
 //
 // What may well fail comes first, and the connections of the machine are touched
-// last: the bridge is made with the host's address on it, and carries nothing
-// yet; Docker makes its network on it; the configuration files are written; and
-// then only, in one go, the uplink moves. A move takes some milliseconds and
-// needs no restart of anything: the addresses are added to the bridge before
-// they are taken from the uplink, each route is replaced and never missing, and
-// the bridge has the hardware address of its uplink, so that no neighbour has
-// to learn a new one. Connections over the uplink survive it.
+// last: the bridge is made with the host's address on it, but without the route
+// to the subnet, for it carries nothing yet; Docker makes its network on it; the
+// configuration files are written; and then only, in one go, the uplink moves. A
+// move takes some milliseconds and needs no restart of anything: the addresses
+// are added to the bridge before they are taken from the uplink, each route is
+// replaced and never missing, and the bridge has the hardware address of its
+// uplink, so that no neighbour has to learn a new one. Connections over the
+// uplink survive it.
 //
 // # What Docker demands of the bridge
 //

@@ -35,7 +35,8 @@ func (s *createNetwork) String() string {
 }
 
 // What Docker was asked for it does, whether or not anyone waits: so the wait is
-// to the end.
+// to the end. When it is not Docker that says what went wrong, the network may be
+// there, or come.
 func (s *createNetwork) do(ctx context.Context, m *Machine) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dockerPatience)
 	defer cancel()
@@ -43,8 +44,11 @@ func (s *createNetwork) do(ctx context.Context, m *Machine) error {
 	if err == nil {
 		s.id, err = m.docker.CreateNetwork(ctx, s.Network)
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		return errors.Newf("Docker did not answer within %s, and may still do it: look at `docker network ls`", dockerPatience)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return errors.Mark(errors.Newf("Docker did not answer within %s, and may still do it: look at `docker network ls`", dockerPatience), ErrLeft)
+	case errors.Is(err, engine.ErrUncertain):
+		return errors.Mark(errors.WithMessage(err, "Docker may have made the network: look at `docker network ls`"), ErrLeft)
 	}
 	return err
 }

@@ -55,6 +55,11 @@ type Link struct {
 	DNS []string
 
 	Addresses []netlink.Addr // in the kernel's order
+	// Metrics are those of the routes that come with an address, where whoever
+	// made the address chose one.
+	Metrics map[netip.Addr]uint32
+	// Nexthops are the numbers of the nexthop objects over the device.
+	Nexthops []uint32
 }
 
 // Inspect gathers the facts. It changes nothing, and needs no privileges but
@@ -89,12 +94,21 @@ func (m *Machine) links() ([]Link, error) {
 	if err != nil {
 		return nil, errors.Wrap(err, "list the machine's network devices")
 	}
+	metrics, err := m.metrics()
+	if err != nil {
+		return nil, err
+	}
+	nexthops, err := m.nexthops()
+	if err != nil {
+		return nil, err
+	}
 	links := make([]Link, len(list))
 	for i, l := range list {
 		a := l.Attrs()
 		links[i] = Link{
 			Index: a.Index, Name: a.Name, Kind: l.Type(), MAC: a.HardwareAddr, MTU: a.MTU,
 			Up: a.Flags&net.FlagUp != 0, Bridge: a.MasterIndex, Parent: a.ParentIndex,
+			Metrics: metrics[a.Index], Nexthops: nexthops[a.Index],
 			Ethernet: a.EncapType == "ether", Wireless: m.exists("sys/class/net", a.Name, "phy80211"),
 		}
 		m.tellManagers(&links[i])
@@ -241,6 +255,15 @@ func (f Facts) find(is func(Link) bool) (Link, bool) {
 		return Link{}, false
 	}
 	return f.Links[i], true
+}
+
+// network is Docker's of that name, and whether there is one.
+func (f Facts) network(name string) (engine.Network, bool) {
+	i := slices.IndexFunc(f.Networks, func(n engine.Network) bool { return n.Name == name })
+	if i < 0 {
+		return engine.Network{}, false
+	}
+	return f.Networks[i], true
 }
 
 // ports are those of a bridge.

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The changes asked of the kernel. One that finds its work done already is no
-// error: a run that was killed may have done it.
+// The changes asked of the kernel. One that finds its work done returns
+// errAlready: a run that was killed may have done it.
 
 func (m *Machine) addBridge(name string, mac net.HardwareAddr) error {
 	bridge := &netlink.Bridge{LinkAttrs: netlink.NewLinkAttrs()}
@@ -73,23 +73,8 @@ func (m *Machine) awaitCarrier(port, bridge string) error {
 	return nil
 }
 
-func (m *Machine) addAddress(link string, a netlink.Addr) error {
-	return m.onLink(link, "add "+prefixOf(a).String()+" to "+link, unix.EEXIST, func(l netlink.Link) error { return m.handle.AddrAdd(l, &a) })
-}
-
-func (m *Machine) removeAddress(link string, a netlink.Addr) error {
-	return m.onLink(link, "remove "+prefixOf(a).String()+" from "+link, unix.EADDRNOTAVAIL, func(l netlink.Link) error { return m.handle.AddrDel(l, &a) })
-}
-
-// moveRoute has a route go over another device. At each moment there is one:
-// the new one is added before the old one is removed.
-func (m *Machine) moveRoute(r netlink.Route, from, to string) error {
-	if len(r.MultiPath) == 0 {
-		if err := m.addRoute(r, to); err != nil {
-			return err
-		}
-		return m.removeRoute(r, from)
-	}
+// turnRoute has the ways of a route that are over one device go over another.
+func (m *Machine) turnRoute(r netlink.Route, from, to string) error {
 	return m.onLink(from, "move the route "+routeText(r)+" to "+to, nil, func(old netlink.Link) error {
 		l, err := m.handle.LinkByName(to)
 		if err != nil {
@@ -125,6 +110,23 @@ func (m *Machine) removeDefaultRoute(link string, router netip.Addr) error {
 	return m.onLink(link, "remove the default route", unix.ESRCH, func(l netlink.Link) error {
 		return m.handle.RouteDel(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: router.AsSlice(), Protocol: unix.RTPROT_STATIC})
 	})
+}
+
+// noRoutes finds out whether all routes that there are to move are gone from a
+// device: somebody may have made one meanwhile, or it cannot be removed.
+func (m *Machine) noRoutes(link string) error {
+	l, err := m.handle.LinkByName(link)
+	if err != nil {
+		return errors.Wrapf(err, "look at %s", link)
+	}
+	routes, err := m.routes()
+	if err != nil {
+		return err
+	}
+	if left := (Facts{Routes: routes}).routesToMove(Link{Index: l.Attrs().Index}); len(left) > 0 {
+		return errors.Newf("the route %s is still over %s: have nothing else change routes, and run this again", routeText(left[0]), link)
+	}
+	return nil
 }
 
 // over is a route whose hops over one device go over another. The flags are but
@@ -163,7 +165,7 @@ func (m *Machine) ask(what string, enough error, f func() error) error {
 		err = f()
 	}
 	if enough != nil && errors.Is(err, enough) {
-		return nil
+		return errAlready
 	}
 	return errors.Wrap(err, what)
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -19,10 +20,21 @@ import (
 type moveUplink struct {
 	Uplink    string
 	Bridge    string
-	Port      bool            // whether it is a port already: what is left of a run that was killed
-	Addresses []netlink.Addr  // the uplink's, in its order
-	New       []netlink.Addr  // those of them that the bridge has not yet
-	Routes    []netlink.Route // the direct ones first
+	Port      bool                  // whether it is a port already: what is left of a run that was killed
+	Addresses []netlink.Addr        // the uplink's, in its order
+	New       []netlink.Addr        // those of them that the bridge has not yet
+	Routes    []netlink.Route       // the direct ones first
+	Metrics   map[netip.Addr]uint32 // of those of the addresses that have one
+	Waiting   *waitingAddress       // nil: the bridge has its address for good
+
+	done []act
+}
+
+// waitingAddress is the host's address on the bridge, which waits there for the
+// route to its subnet, and for the metric which that is to have.
+type waitingAddress struct {
+	Address netip.Prefix
+	Metric  uint32
 }
 
 func (s *moveUplink) String() string {
@@ -59,15 +71,22 @@ func routeText(r netlink.Route) string {
 // port they come in by the bridge; they leave by the uplink, which a port can
 // still do, until the bridge can send and the routes are moved. A route with a
 // gateway is moved while both devices have what that is reached by, on the way
-// back too.
+// back too. The IPv4 addresses come after the uplink, as their routes do with
+// them; before the first of all others in its subnet has come for good, none may,
+// for the kernel would drop it with that.
 func (s *moveUplink) acts(m *Machine) []act {
-	var acts []act
+	var acts, four []act
 	for _, a := range s.New {
-		moved := onBridge(a, s.Uplink, s.Bridge)
-		acts = append(acts, act{
-			func() error { return m.addAddress(s.Bridge, moved) },
+		moved, metric := onBridge(a, s.Uplink, s.Bridge), s.Metrics[prefixOf(a).Addr()]
+		add := act{
+			func() error { return m.addAddress(s.Bridge, moved, metric) },
 			func() error { return m.removeAddress(s.Bridge, moved) },
-		})
+		}
+		if prefixOf(a).Addr().Is4() {
+			four = append(four, add)
+		} else {
+			acts = append(acts, add)
+		}
 	}
 	nothing := func() error { return nil }
 	leave := nothing
@@ -77,6 +96,18 @@ func (s *moveUplink) acts(m *Machine) []act {
 			act{func() error { return m.joinBridge(s.Uplink, s.Bridge) }, leave},
 			act{func() error { return m.awaitCarrier(s.Uplink, s.Bridge) }, nothing})
 	}
+	if w := s.Waiting; w != nil {
+		now, then := waiting(w.Address), addressOf(w.Address)
+		acts = append(acts,
+			act{
+				func() error { return m.removeAddress(s.Bridge, now) },
+				func() error { return m.addAddress(s.Bridge, now, 0) },
+			}, act{
+				func() error { return m.addAddress(s.Bridge, then, w.Metric) },
+				func() error { return m.removeAddress(s.Bridge, then) },
+			})
+	}
+	acts = append(acts, four...)
 	direct := slices.IndexFunc(s.Routes, func(r netlink.Route) bool { return !isDirect(r) })
 	if direct < 0 {
 		direct = len(s.Routes)
@@ -88,9 +119,19 @@ func (s *moveUplink) acts(m *Machine) []act {
 		})
 	}
 	for _, r := range s.Routes[direct:] {
+		if len(r.MultiPath) > 0 {
+			acts = append(acts, act{
+				func() error { return m.turnRoute(r, s.Uplink, s.Bridge) },
+				func() error { return m.turnRoute(r, s.Bridge, s.Uplink) },
+			})
+			continue
+		}
 		acts = append(acts, act{
-			func() error { return m.moveRoute(r, s.Uplink, s.Bridge) },
-			func() error { return m.moveRoute(r, s.Bridge, s.Uplink) },
+			func() error { return m.addRoute(r, s.Bridge) },
+			func() error { return m.removeRoute(r, s.Bridge) },
+		}, act{
+			func() error { return m.removeRoute(r, s.Uplink) },
+			func() error { return m.addRoute(r, s.Uplink) },
 		})
 	}
 	// On the way back it leaves before the routes do: answers to what it asks the
@@ -106,15 +147,18 @@ func (s *moveUplink) acts(m *Machine) []act {
 	for _, a := range slices.Backward(s.Addresses) {
 		acts = append(acts, act{
 			func() error { return m.removeAddress(s.Uplink, a) },
-			func() error { return m.addAddress(s.Uplink, asWas(a)) },
+			func() error { return m.addAddress(s.Uplink, asWas(a), s.Metrics[prefixOf(a).Addr()]) },
 		})
 	}
-	return acts
+	return append(acts, act{func() error { return m.noRoutes(s.Uplink) }, nothing})
 }
 
-func (s *moveUplink) do(_ context.Context, m *Machine) error { return actAll(s.acts(m)) }
+func (s *moveUplink) do(_ context.Context, m *Machine) (err error) {
+	s.done, err = actAll(s.acts(m))
+	return err
+}
 
-func (s *moveUplink) undo(_ context.Context, m *Machine) error { return undoAll(s.acts(m)) }
+func (s *moveUplink) undo(context.Context, *Machine) error { return undoAll(s.done) }
 
 // lastingFlags are those of an address that whoever made it asked for.
 const lastingFlags = unix.IFA_F_NOPREFIXROUTE | unix.IFA_F_MANAGETEMPADDR | unix.IFA_F_MCAUTOJOIN | unix.IFA_F_NODAD

@@ -35,8 +35,29 @@ func (p *planner) persistNetworkd() {
 	}
 	p.wantFile(networkdPath(p.wishes.Bridge, "netdev"), p.netdev(), "Name="+p.wishes.Bridge, "Kind=bridge")
 	p.wantFile(networkdPath(p.wishes.Bridge, "network"), p.bridgeNetwork(), "Name="+p.wishes.Bridge, "Address="+p.wishes.Address.String())
-	p.wantFile(own, fmt.Sprintf("[Match]\nName=%s\n\n[Network]\nBridge=%s\nLinkLocalAddressing=no\n", p.uplink.Name, p.wishes.Bridge),
-		"Bridge="+p.wishes.Bridge)
+	text := fmt.Sprintf("[Match]\nName=%s\n\n[Link]\nMTUBytes=%d\n\n[Network]\nBridge=%s\nLinkLocalAddressing=no\n", p.uplink.Name, p.uplink.MTU, p.wishes.Bridge)
+	vlans := p.vlans()
+	if len(vlans) > 0 {
+		text += strings.Join(vlans, "\n") + "\n"
+	}
+	p.wantFile(own, text, append(vlans, "Bridge="+p.wishes.Bridge)...)
+}
+
+// vlans are lines for the devices that stand on the uplink: networkd makes those
+// that a file names, and ours hides the one that did.
+func (p *planner) vlans() []string {
+	var lines []string
+	for _, l := range p.facts.Links {
+		switch {
+		case l.Parent != p.uplink.Index || l.Kind == "veth": // whose parent is its other end
+		case l.Kind == "vlan":
+			lines = append(lines, "VLAN="+l.Name)
+		case !takesFrames(l):
+			p.refuse("%s stands on %s, and would not do so after the next boot: choose --persist none, and write what is to be read then", l.Name, p.uplink.Name)
+		}
+	}
+	slices.Sort(lines)
+	return lines
 }
 
 func (p *planner) netdev() string {

@@ -3,6 +3,7 @@
 package hostnet
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/cockroachdb/errors"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/ipamlog/ipamlog/engine"
 )
@@ -25,6 +27,8 @@ type Plan struct {
 	Steps []Step
 	// Warnings are sentences on what stops nothing.
 	Warnings []string
+
+	done []Step // by Apply, and not undone
 }
 
 // NewPlan decides what to do so that the wishes come true, or refuses: its error
@@ -35,7 +39,7 @@ func NewPlan(f Facts, w Wishes) (*Plan, error) {
 	}
 	uplink, err := f.uplink(w)
 	if err != nil {
-		return nil, err
+		return nil, cmp.Or(f.checkDriver(w), err)
 	}
 	p := &planner{facts: f, wishes: w, uplink: uplink, named: w.Uplink != "", plan: &Plan{Uplink: uplink.Name, Bridge: w.Bridge, Network: w.Network}}
 	p.bridge, p.bridged = f.named(w.Bridge)
@@ -112,7 +116,7 @@ func (p *planner) prepareBridge() {
 		p.add(&bringUp{Link: p.bridge.Name})
 	}
 	if !p.bridged || !holds(p.bridge, p.wishes.Address.Addr()) {
-		p.add(&addAddress{Link: p.wishes.Bridge, Address: p.wishes.Address})
+		p.add(&addAddress{Link: p.wishes.Bridge, Address: p.wishes.Address, Waits: !p.inBridge()})
 	}
 }
 
@@ -122,23 +126,44 @@ func (p *planner) makeNetwork() {
 	}
 }
 
-func (p *planner) dockerNetwork() (engine.Network, bool) {
-	i := slices.IndexFunc(p.facts.Networks, func(n engine.Network) bool { return n.Name == p.wishes.Network })
-	if i < 0 {
-		return engine.Network{}, false
-	}
-	return p.facts.Networks[i], true
-}
+func (p *planner) dockerNetwork() (engine.Network, bool) { return p.facts.network(p.wishes.Network) }
 
 func (p *planner) moveUplink() {
 	addresses, routes := addressesToMove(p.uplink), p.facts.routesToMove(p.uplink)
-	if p.inBridge() && len(addresses) == 0 && len(routes) == 0 {
+	waiting := p.waitingAddress()
+	if p.inBridge() && len(addresses) == 0 && len(routes) == 0 && waiting == nil {
 		return
 	}
 	fresh := slices.DeleteFunc(slices.Clone(addresses), func(a netlink.Addr) bool {
 		return prefixOf(a).Addr() == p.wishes.Address.Addr() || (p.bridged && holds(p.bridge, prefixOf(a).Addr()))
 	})
-	p.add(&moveUplink{Uplink: p.uplink.Name, Bridge: p.wishes.Bridge, Port: p.inBridge(), Addresses: addresses, New: fresh, Routes: routes})
+	p.add(&moveUplink{
+		Uplink: p.uplink.Name, Bridge: p.wishes.Bridge, Port: p.inBridge(), Addresses: addresses, New: fresh, Routes: routes,
+		Metrics: p.uplink.Metrics, Waiting: waiting,
+	})
+}
+
+// waitingAddress is the one that [addAddress] puts on the bridge, or that a run
+// which was killed left there; nil if it has all that it is to have. Where the
+// uplink has it without a route, somebody else sees to that, and it moves as any.
+func (p *planner) waitingAddress() *waitingAddress {
+	var (
+		host          = p.wishes.Address
+		withoutRoutes = func(l Link) bool {
+			return slices.ContainsFunc(l.Addresses, func(a netlink.Addr) bool {
+				return prefixOf(a) == host && a.Flags&unix.IFA_F_NOPREFIXROUTE != 0
+			})
+		}
+		routed = slices.ContainsFunc(p.facts.Routes, func(r netlink.Route) bool {
+			return p.bridged && r.LinkIndex == p.bridge.Index && destination(r) == host.Masked()
+		})
+		added = !p.inBridge() && (!p.bridged || !holds(p.bridge, host.Addr()))
+		left  = p.bridged && withoutRoutes(p.bridge) && !routed
+	)
+	if withoutRoutes(p.uplink) || (!added && !left) {
+		return nil
+	}
+	return &waitingAddress{Address: host, Metric: p.uplink.Metrics[host.Addr()]}
 }
 
 func (p *planner) inBridge() bool { return p.bridged && p.uplink.Bridge == p.bridge.Index }

@@ -135,6 +135,17 @@ func TestNewPlan_refused(t *testing.T) {
 			n.IPAM.Pools[0].Subnet = netip.MustParsePrefix("10.0.0.0/8")
 			f.Networks = append(f.Networks, n)
 		}, want: "there is a Docker network mynet with subnet 10.0.0.0/8, not 10.50.0.0/24: remove it with `docker network rm mynet`, or choose another --name"},
+		"another driver of the network, and a bridge that does not tell its uplink": {
+			facts: func(f *hostnet.Facts) {
+				bridged(f)
+				f.Links[1].MAC, f.Networks[0].IPAM.Driver = mac(7), "talkingdata"
+			},
+			want: "there is a Docker network mynet with IPAM driver talkingdata: remove it with `docker network rm mynet`, or choose another --name",
+		},
+		"nexthop objects": {
+			facts: func(f *hostnet.Facts) { f.Links[1].Nexthops = []uint32{7} },
+			want:  "eth0 has the nexthop object 7, and routes by such cannot be moved: make them with plain gateways and remove it with `ip nexthop del id 7`, or choose another --uplink",
+		},
 		"another MTU of the network": {
 			facts: bridged, wish: func(w *hostnet.Wishes) { w.MTU = 1400 },
 			want: "there is a Docker network mynet with com.docker.network.driver.mtu=1500, not 1400: remove it with `docker network rm mynet`, or choose another --name",
@@ -159,6 +170,18 @@ func TestNewPlan_refused(t *testing.T) {
 		"no networkd": {
 			facts: func(f *hostnet.Facts) { f.NetworkdDir = false }, wish: func(w *hostnet.Wishes) { w.Persist = hostnet.PersistNetworkd },
 			want: "there is no /etc/systemd/network, so systemd-networkd does not configure this machine: choose another --persist",
+		},
+		"a tunnel that networkd would forget": {
+			facts: func(f *hostnet.Facts) { f.Links[2].Parent, f.Links[2].Kind = 2, "vxlan" }, wish: func(w *hostnet.Wishes) { w.Persist = hostnet.PersistNetworkd },
+			want: "eth1 stands on eth0, and would not do so after the next boot: choose --persist none, and write what is to be read then",
+		},
+		"a file that lacks a VLAN": {
+			facts: func(f *hostnet.Facts) {
+				f.Links[2].Parent, f.Links[2].Kind = 2, "vlan"
+				f.Files["/etc/systemd/network/00-ipamlog-eth0.network"] = "[Match]\nName=eth0\n\n[Network]\nBridge=br0\n"
+			},
+			wish: func(w *hostnet.Wishes) { w.Persist = hostnet.PersistNetworkd },
+			want: "/etc/systemd/network/00-ipamlog-eth0.network exists and lacks VLAN=eth1: remove it, or choose --persist none",
 		},
 		"networkd reads another first": {
 			facts: func(f *hostnet.Facts) { f.Links[1].Networkd = "/run/systemd/network/00-first.network" },
@@ -262,7 +285,15 @@ func TestNewPlan_files(t *testing.T) {
 		"ifcfg-wide":              {facts: []func(*hostnet.Facts){scripts, func(f *hostnet.Facts) { f.Links[1].Addresses = nil }}, wish: func(w *hostnet.Wishes) { w.Address = netip.MustParsePrefix("10.50.3.5/20") }},
 		"networkd":                {facts: []func(*hostnet.Facts){networkd}},
 		"networkd-more":           {facts: []func(*hostnet.Facts){networkd, more}},
-		"networkd-first-route":    {facts: []func(*hostnet.Facts){networkd, func(f *hostnet.Facts) { f.Routes = nil }}, wish: func(w *hostnet.Wishes) { w.Uplink = "eth0" }},
+		"networkd-vlans": {facts: []func(*hostnet.Facts){networkd, func(f *hostnet.Facts) {
+			f.Links[1].MTU = 9000
+			f.Links[2].Parent = 2
+			for i, name := range []string{"eth0.9", "eth0.7"} {
+				f.Links = append(f.Links, hostnet.Link{Index: 8 + i, Name: name, Kind: "vlan", Parent: 2, Up: true, Ethernet: true, MTU: 9000, MAC: mac(5)})
+			}
+			f.Links[2].Kind = "veth" // the other end of the cable, in a test's machine
+		}}},
+		"networkd-first-route": {facts: []func(*hostnet.Facts){networkd, func(f *hostnet.Facts) { f.Routes = nil }}, wish: func(w *hostnet.Wishes) { w.Uplink = "eth0" }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := wishes()

@@ -14,12 +14,20 @@ import (
 
 // Step is one thing to do on a machine, and the way back. As a string it is a
 // line of the plan, which tells what it does. A step that fails has changed
-// nothing.
+// nothing, unless its error is marked [ErrLeft].
 type Step interface {
 	fmt.Stringer
 	do(ctx context.Context, m *Machine) error
 	undo(ctx context.Context, m *Machine) error
 }
+
+// ErrLeft marks an error after which not all is as it was before: the bridge or
+// Docker may go on using the host's address.
+var ErrLeft = errors.New("not all is as it was before")
+
+// errAlready is what a step or a part of one says that found its work done, by a
+// run that was killed or by somebody else: it did nothing, and undoes nothing.
+var errAlready = errors.New("it is so already")
 
 // Stage is how far a step is.
 type Stage int
@@ -36,42 +44,45 @@ const undoPatience = time.Minute
 // Apply does the steps of a plan in their order, and tells of each when it is
 // done. When one fails, or the context ends, it undoes those that were done,
 // the last one first, and tells of each: the error says so, and which could not
-// be undone.
+// be undone; it then is marked [ErrLeft].
 func (m *Machine) Apply(ctx context.Context, p *Plan, tell func(Step, Stage)) error {
-	for i, s := range p.Steps {
+	for _, s := range p.Steps {
 		err := ctx.Err()
 		if err == nil {
-			if err = s.do(ctx, m); err == nil {
-				tell(s, Done)
-				continue
-			}
+			err = s.do(ctx, m)
 		} else {
 			// What there is to say is not that a context ended.
 			err = errors.New("interrupted before all was done")
 		}
-		return m.undo(p.Steps[:i], err, tell)
+		switch {
+		case err == nil:
+			p.done = append(p.done, s)
+		case !errors.Is(err, errAlready):
+			return m.Undo(p, err, tell)
+		}
+		tell(s, Done)
 	}
 	return nil
 }
 
-// Undo undoes all steps of a plan that was done, because of this error.
+// Undo undoes what [Machine.Apply] has done of a plan, because of this error.
 func (m *Machine) Undo(p *Plan, because error, tell func(Step, Stage)) error {
-	return m.undo(p.Steps, because, tell)
-}
-
-func (m *Machine) undo(done []Step, because error, tell func(Step, Stage)) error {
 	ctx, cancel := context.WithTimeout(context.Background(), undoPatience)
 	defer cancel()
 	var left []string
-	for _, s := range slices.Backward(done) {
-		if err := s.undo(ctx, m); err != nil {
+	for _, s := range slices.Backward(p.done) {
+		if err := s.undo(ctx, m); err != nil && !errors.Is(err, errAlready) {
 			left = append(left, fmt.Sprintf("%s (%v)", s, err))
 			continue
 		}
 		tell(s, Undone)
 	}
-	if len(left) > 0 {
-		return errors.WithMessagef(because, "mend by hand what could not be undone: %s; after", strings.Join(left, ", "))
+	p.done = nil
+	switch {
+	case len(left) > 0:
+		return errors.Mark(errors.WithMessagef(because, "mend by hand what could not be undone: %s; after", strings.Join(left, ", ")), ErrLeft)
+	case errors.Is(because, ErrLeft):
+		return errors.Newf("%w; all else is as it was before", because)
 	}
 	return errors.Newf("%w; all is as it was before", because)
 }
@@ -79,24 +90,30 @@ func (m *Machine) undo(done []Step, because error, tell func(Step, Stage)) error
 // act is a part of a step.
 type act struct{ do, undo func() error }
 
-// actAll does all of a step's parts, or none.
-func actAll(acts []act) error {
-	for i, a := range acts {
-		if err := a.do(); err != nil {
-			if left := undoAll(acts[:i]); left != nil {
-				return errors.Newf("%v (and what was done of it could not be undone: %v: mend that by hand)", err, left)
+// actAll does all of a step's parts, or none, and returns those there are to
+// undo.
+func actAll(acts []act) (done []act, err error) {
+	for _, a := range acts {
+		switch err := a.do(); {
+		case err == nil:
+			done = append(done, a)
+		case !errors.Is(err, errAlready):
+			if left := undoAll(done); left != nil {
+				return nil, errors.Mark(errors.Newf("%v (and what was done of it could not be undone: %v: mend that by hand)", err, left), ErrLeft)
 			}
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return done, nil
 }
 
 // undoAll undoes all parts, the last one first, whatever each says.
 func undoAll(done []act) error {
 	var err error
 	for _, a := range slices.Backward(done) {
-		err = errors.Join(err, a.undo())
+		if e := a.undo(); !errors.Is(e, errAlready) {
+			err = errors.Join(err, e)
+		}
 	}
 	return err
 }

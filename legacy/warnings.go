@@ -59,7 +59,7 @@ func (w *warnings) overlaps(pools []Pool) {
 			if b.Space != a.Space || b.Name != a.Name || !a.Subnet.Contains(b.Subnet.Addr()) {
 				break // none of those that follow starts within it either
 			}
-			w.add("%s and %s overlap, and each would give out addresses of the other: correct the mask that is wrong, or leave one out", a.Subnet, b.Subnet)
+			w.add("%s and %s overlap, and each would give out addresses of the other: correct the mask that is wrong, or leave one out with --leave-out %s/%s", a.Subnet, b.Subnet, b.Space, b.Subnet)
 		}
 	}
 }

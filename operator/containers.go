@@ -93,7 +93,7 @@ func given(p events.Pool) string {
 		what = listed(p.Ranges)
 	}
 	total := projection.NewSubnet(p.Subnet).Assignable(p.Layout, netip.Prefix{}).Total()
-	return fmt.Sprintf("containers get %s in pool %s: %d addresses in all", what, title(p), total)
+	return fmt.Sprintf("containers get %s in pool %s: %s in all", what, title(p), count(total))
 }
 
 func orNone(s string) string {

@@ -37,6 +37,10 @@
 //     hold (as gateway or auxiliary address) stays.
 //   - A subnet that only a named pool has is not taken for a new pool without a
 //     name, unless --pool says the subnet.
+//   - The same holds of a pool that an import made: one without ranges stands by
+//     what is held in it, and ends with the last of that.
+//   - An address of a host that a device of this machine still has is not released,
+//     whatever Docker knows of it.
 //   - An address of a container is not released in its first minute: its engine may
 //     not know it yet.
 //   - Gateways and auxiliary addresses of an imported Docker network are reserved

@@ -21,6 +21,7 @@ func (o *Operator) AddHostRange(ctx context.Context, pool string, r Range, route
 	if err := checkRouter(r.Subnet, router); err != nil {
 		return Outcome{}, err
 	}
+	var named netip.Addr // another router than the pool had
 	change := func(p *events.Pool, g events.Guards, _ bool, out *Outcome) error {
 		if containers, overlap := meeting(p.Ranges, r.IPRange); overlap {
 			return errors.Newf("%s has addresses of %s, which containers get: choose other addresses, or take those away with ip-range --remove", r.IPRange, containers)
@@ -32,6 +33,9 @@ func (o *Operator) AddHostRange(ctx context.Context, pool string, r Range, route
 		before := p.Layout
 		if err := setRouter(p, g, router, out); err != nil {
 			return err
+		}
+		if named = (netip.Addr{}); p.Router != before.Router {
+			named = p.Router
 		}
 		p.HostRanges = add(p.HostRanges, r.IPRange)
 		spans := projection.NewSubnet(p.Subnet).HostSpans(p.Layout)
@@ -48,24 +52,29 @@ func (o *Operator) AddHostRange(ctx context.Context, pool string, r Range, route
 			out.Said = append(out.Said, fmt.Sprintf("nothing to do: %s of pool %s is kept for hosts already", r.IPRange, title(*p)))
 			return nil
 		}
-		out.Said = append(out.Said, fmt.Sprintf("%s in pool %s is kept for hosts: %d addresses in all, the router is %s", listed(p.HostRanges), title(*p), spans.Total(), p.Router))
+		out.Said = append(out.Said, fmt.Sprintf("%s in pool %s is kept for hosts: %s in all, the router is %s", listed(p.HostRanges), title(*p), count(spans.Total()), p.Router))
 		return nil
 	}
 	out, err := o.layOut(ctx, layout{pool: pool, subnet: r.Subnet, making: true, change: change})
 	if err == nil && out.Changed {
-		err = o.noteLate(ctx, &out, r)
+		err = o.noteLate(ctx, &out, r, named)
 	}
 	return out, err
 }
 
-// noteLate tells of containers that got an address between the decision and the
-// commit.
-func (o *Operator) noteLate(ctx context.Context, out *Outcome, r Range) error {
+// noteLate tells of containers that got an address, and of who got the router for
+// itself, between the decision and the commit.
+func (o *Operator) noteLate(ctx context.Context, out *Outcome, r Range, router netip.Addr) error {
 	guards, _, err := o.log.Guards(ctx, events.Local, out.ID)
 	if err != nil {
 		return errors.Wrap(err, "the range is kept for hosts now, look whether containers got an address of it meanwhile")
 	}
-	late := inTheWay(guards, func(addr netip.Addr, a events.Allocation) bool { return r.Contains(addr) && a.Kind == events.Endpoint })
+	if taken := guards.Held[router].Value; !taken.Admits(true) {
+		out.Notes = append(out.Notes, fmt.Sprintf("the router %s is held by %s: it got that while this was decided, so %s", router, holders(taken), freeing(router, taken[0])))
+	}
+	late := inTheWay(guards, func(addr netip.Addr, a events.Allocation) bool {
+		return r.Contains(addr) && addr != router && a.Kind == events.Endpoint
+	})
 	if late != "" {
 		out.Notes = append(out.Notes, late+": it got that while this was decided, and keeps it until it stops")
 	}
@@ -101,9 +110,23 @@ func checkRouter(subnet netip.Prefix, router netip.Addr) error {
 	case !subnet.Contains(router):
 		return invalid("--gateway %s is not in %s, and containers could not reach it: name the router's address in that subnet", router, subnet)
 	case projection.NewSubnet(subnet).Reserved(router):
-		return invalid("--gateway %s is the network or broadcast address of %s: name the router's own address", router, subnet)
+		return invalid("--gateway %s is %s of %s: name the router's own address", router, nobodys(router), subnet)
 	}
 	return nil
+}
+
+// freeing is what a person does to end a holding.
+func freeing(addr netip.Addr, a events.Allocation) string {
+	switch a.Kind {
+	case events.Reserved:
+		return fmt.Sprintf("unreserve it first with ipamlog unreserve %s", addr)
+	case events.Host:
+		return fmt.Sprintf("give it back first with ipamlog release-host --ip %s", addr)
+	case events.Gateway, events.Auxiliary:
+		return "remove that network first"
+	case events.Endpoint:
+	}
+	return "stop that container first"
 }
 
 // setRouter gives a pool its router. Another one than it has takes its place when
@@ -115,8 +138,9 @@ func setRouter(p *events.Pool, g events.Guards, router netip.Addr, out *Outcome)
 	case !router.IsValid() || router == p.Router:
 		return nil
 	}
-	if taken := g.Held[router].Value; len(taken) > 0 && (taken[0].Kind == events.Endpoint || taken[0].Kind == events.Host) {
-		return errors.Newf("%s cannot be the router: it is held by %s", router, holders(taken))
+	// What is shared is held as a router already: several networks have it.
+	if taken := g.Held[router].Value; !taken.Admits(true) {
+		return errors.Newf("%s cannot be the router: it is held by %s, so %s, or name the router's own address", router, holders(taken), freeing(router, taken[0]))
 	}
 	if p.Router.IsValid() {
 		if users := g.Held[p.Router].Value; len(users) > 0 {

@@ -57,18 +57,22 @@ func (o *Operator) PlanImport(ctx context.Context, dump legacy.Dump) (*Import, e
 	if err != nil {
 		return nil, err
 	}
-	plan := &Import{Source: dump.Source, Warnings: dump.Warnings, o: o}
+	plan := &Import{Source: dump.Source, Warnings: slices.Clip(dump.Warnings), o: o}
 	for i, from := range dump.Pools {
 		if from.Name == "" {
 			for _, other := range dump.Pools[:i] {
 				if other.Name == "" && other.Subnet.Overlaps(from.Subnet) {
-					return nil, errors.Newf("the dump has pools %s (%s) and %s (%s), which overlap: an address would have two holders; leave one of them out of the dump", other.Subnet, other.Space, from.Subnet, from.Space)
+					return nil, errors.Newf("the dump has pools %s (%s) and %s (%s), which overlap: an address would have two holders; leave one out with --leave-out %s", other.Subnet, other.Space, from.Subnet, from.Space, inSpace(from))
 				}
 			}
 		}
 		part, tally, err := o.planPart(ctx, dump.Source, from, pools)
 		if err != nil {
 			return nil, err
+		}
+		if tally.Made && !part.pool.Kept && len(part.todo) == 0 {
+			plan.Warnings = append(plan.Warnings, fmt.Sprintf("pool %s of the dump has neither ranges nor addresses, and is not made: its network makes it when it is created", tally.Pool))
+			continue
 		}
 		plan.parts = append(plan.parts, part)
 		plan.Pools = append(plan.Pools, tally)
@@ -80,9 +84,10 @@ func (o *Operator) PlanImport(ctx context.Context, dump legacy.Dump) (*Import, e
 func (o *Operator) planPart(ctx context.Context, source string, from legacy.Pool, pools []etcdlog.PoolEntry) (*importing, Imported, error) {
 	part := &importing{source: source, from: from}
 	part.pool = events.Pool{
-		Space: events.Space(from.Space), Name: from.Name, Subnet: from.Subnet, Policy: events.DefaultPolicy(), Kept: true,
+		Space: events.Space(from.Space), Name: from.Name, Subnet: from.Subnet, Policy: events.DefaultPolicy(),
 		Layout: events.Layout{Ranges: events.Normalize(from.Ranges), HostRanges: events.Normalize(from.HostRanges), Router: from.Router},
 	}
+	part.pool.Kept = setsAside(part.pool.Layout)
 	tally := Imported{Pool: full(part.pool)}
 	guards := events.NewGuards()
 	i := slices.IndexFunc(pools, func(e etcdlog.PoolEntry) bool {
@@ -99,7 +104,7 @@ func (o *Operator) planPart(ctx context.Context, source string, from legacy.Pool
 			return nil, tally, err
 		}
 	} else if there, found := overlapping(pools, from.Subnet); found && from.Name == "" {
-		return nil, tally, errors.Newf("pool %s of the dump overlaps with pool %s: one of them has to go first", from.Subnet, full(there.Value))
+		return nil, tally, errors.Newf("pool %s of the dump overlaps with pool %s: remove that one first, or leave the dump's out with --leave-out %s", from.Subnet, full(there.Value), inSpace(from))
 	}
 	tally.Made = i < 0
 	err := part.holdings(guards, &tally)
@@ -110,7 +115,7 @@ func (o *Operator) planPart(ctx context.Context, source string, from legacy.Pool
 // does not say is no contradiction.
 func (p *importing) agree(pool events.Pool) error {
 	differs := func(what, there, here string) error {
-		return errors.Newf("pool %s exists, and %s %s, not %s as in the dump: make them agree, with ip-range and host-range, or leave the pool out of the dump", full(pool), what, orNone(there), here)
+		return errors.Newf("pool %s exists, and %s %s, not %s as in the dump: make them agree, with ip-range and host-range, or leave the pool out with --leave-out %s", full(pool), what, orNone(there), here, inSpace(p.from))
 	}
 	list := func(there, here []netipx.IPRange) bool { return len(here) == 0 || slices.Equal(there, here) }
 	switch {
@@ -140,7 +145,7 @@ func (p *importing) holdings(g events.Guards, tally *Imported) error {
 		case subnet.Reserved(h.Address) || h.Address == p.pool.Router:
 			tally.There++ // nobody gets it anyway
 		case len(held) > 0 && !there(held, h):
-			return errors.Newf("%s is held by %s in the dump, and by %s in pool %s: release it there, or leave it out of the dump", h.Address, inDump(h), holders(held), full(p.pool))
+			return errors.Newf("%s is held by %s in the dump, and by %s in pool %s: release it there, or leave the pool out with --leave-out %s", h.Address, inDump(h), holders(held), full(p.pool), inSpace(p.from))
 		case len(held) > 0:
 			tally.There++
 		default:
@@ -171,10 +176,23 @@ func there(held events.Held, h legacy.Holding) bool {
 	}
 }
 
+// inSpace is what --leave-out calls a pool of a dump.
+func inSpace(p legacy.Pool) string { return p.Space + "/" + p.Subnet.String() }
+
+// inDump says in words who holds an address of a dump.
 func inDump(h legacy.Holding) string {
 	text := string(h.Kind)
-	if h.Endpoint != "" {
+	if h.Kind == legacy.Endpoint {
+		text = "container"
+	}
+	switch {
+	case h.Endpoint != "":
 		text += " " + h.Endpoint
+	case h.Kind == legacy.Endpoint:
+		text = "a container"
+	}
+	if h.Kind == legacy.Host && h.Host != "" {
+		return "host " + h.Host
 	}
 	if h.Host != "" {
 		text += " on host " + h.Host
@@ -212,17 +230,21 @@ func (i *Import) Run(ctx context.Context, progress func(int)) error {
 
 func (o *Operator) runPart(ctx context.Context, p *importing, wrote func(int)) error {
 	if !p.entry.Present() {
-		if err := o.make(ctx, p); err != nil {
+		made, err := o.make(ctx, p)
+		if err != nil {
 			return err
 		}
+		wrote(made)
 	}
 	return o.inPieces(ctx, p.entry, func(g events.Guards) ([]events.Event, error) { return p.next(o, g) }, func(r events.Record) { wrote(len(r.Events)) })
 }
 
-// make makes the pool, if it still has no equal.
-func (o *Operator) make(ctx context.Context, p *importing) error {
+// make makes the pool, if it still has no equal, with as many of its addresses as
+// one commit takes: one without ranges stands by what is held in it. It returns how
+// many those are.
+func (o *Operator) make(ctx context.Context, p *importing) (int, error) {
 	id := o.log.Clock.NewID()
-	_, err := o.commit(ctx, func() (etcdlog.Proposal, error) {
+	record, err := o.commit(ctx, func() (etcdlog.Proposal, error) {
 		pools, readAt, err := o.log.Pools(ctx)
 		if err != nil {
 			return etcdlog.Proposal{}, err
@@ -236,14 +258,15 @@ func (o *Operator) make(ctx context.Context, p *importing) error {
 				return etcdlog.Proposal{}, errors.Newf("somebody has just made pool %s", full(e.Value))
 			}
 		}
-		return etcdlog.Proposal{
-			Stream: events.PoolStream(id), Seen: events.NewGuards(), CatalogueAt: readAt,
-			Events: []events.Event{events.PoolCreated(p.pool)},
-		}, nil
+		list := []events.Event{events.PoolCreated(p.pool)}
+		for _, h := range p.todo[:min(len(p.todo), pieceSize-1)] {
+			list = append(list, p.event(o.log.Clock.NewID(), h))
+		}
+		return etcdlog.Proposal{Stream: events.PoolStream(id), Seen: events.NewGuards(), CatalogueAt: readAt, Events: list}, nil
 	})
 	p.entry = etcdlog.PoolEntry{ID: id}
 	p.entry.Value = p.pool
-	return err
+	return len(record.Events) - 1, err
 }
 
 // next is the next piece, see inPieces.
@@ -276,7 +299,11 @@ func (p *importing) event(id events.ID, h legacy.Holding) events.Event {
 
 // why tells of a reservation where it came from.
 func (p *importing) why(h legacy.Holding) string {
-	facts := []string{inDump(h)}
+	whose := inDump(h)
+	if h.Kind == legacy.Endpoint && h.Endpoint == "" {
+		whose = "a container's" + strings.TrimPrefix(whose, "a container")
+	}
+	facts := []string{whose}
 	if h.MAC != "" {
 		facts = append(facts, h.MAC)
 	}

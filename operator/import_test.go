@@ -81,12 +81,12 @@ func TestImport(t *testing.T) {
 		t.Errorf("%v, %v", told, err)
 	}
 	ids := b.poolIDs()
-	if got := b.layout(ids[""]) + ", " + b.layout(ids["web"]); got != "10.0.0.100-10.0.0.120 host:10.0.0.4-10.0.0.6 router:10.0.0.1, " {
+	if got := b.layout(ids[""]) + ", " + b.layout(ids["web"]); got != "10.0.0.100-10.0.0.120 host:10.0.0.4-10.0.0.6 router:10.0.0.1, not kept" {
 		t.Error(got)
 	}
 	if diff := cmp.Diff(map[string]string{
 		"10.0.0.4": "host h1", "10.0.0.5": "host",
-		"10.0.0.100": "reserved imported from oam-docker-ipam: endpoint c1 on host h1, 02:42:0a:00:00:64, by hand",
+		"10.0.0.100": "reserved imported from oam-docker-ipam: container c1 on host h1, 02:42:0a:00:00:64, by hand",
 		"10.0.0.200": "reserved imported from oam-docker-ipam: gateway",
 	}, b.held(ids[""])); diff != "" {
 		t.Error(diff)
@@ -131,7 +131,7 @@ func TestImport_large(t *testing.T) {
 		t.Fatal(entries, err)
 	}
 	g, _, err := b.log.Guards(b.ctx(), events.Global, entries[0].ID)
-	if err != nil || len(g.Held) != 2500 || !g.Pool.Value.Kept {
+	if err != nil || len(g.Held) != 2500 || g.Pool.Value.Kept {
 		t.Errorf("%d held, %v", len(g.Held), err)
 	}
 }
@@ -144,21 +144,21 @@ func TestImport_refused(t *testing.T) {
 	b.write(ids[""], events.GrantOpened{Grant: grant, Host: "h2"})
 	b.hold(ids[""], grant, events.Endpoint, "10.0.0.101", "h2", "c2", 0)
 	for want, change := range map[string]func(*legacy.Dump){
-		"10.0.0.101 is held by endpoint c9 on host h1 in the dump, and by endpoint c2 on host h2 in pool 10.0.0.0/24": func(d *legacy.Dump) {
+		"10.0.0.101 is held by container c9 on host h1 in the dump, and by endpoint c2 on host h2 in pool 10.0.0.0/24: release it there, or leave the pool out with --leave-out local/10.0.0.0/24": func(d *legacy.Dump) {
 			d.Pools[0].Held = append(d.Pools[0].Held, legacy.Holding{Address: addr("10.0.0.101"), Kind: legacy.Endpoint, Host: "h1", Endpoint: "c9"})
 		},
-		"10.0.0.4 is held by host on host h3 in the dump, and by host h1": func(d *legacy.Dump) { d.Pools[0].Held[1].Host = "h3" },
+		"10.0.0.4 is held by host h3 in the dump, and by host h1": func(d *legacy.Dump) { d.Pools[0].Held[1].Host = "h3" },
 		"its ranges are 10.0.0.100-10.0.0.120, not 10.0.0.100-10.0.0.121 as in the dump": func(d *legacy.Dump) {
 			d.Pools[0].Ranges = []netipx.IPRange{netipx.MustParseIPRange("10.0.0.100-10.0.0.121")}
 		},
 		"it keeps for hosts 10.0.0.4-10.0.0.6, not 10.0.0.4 as": func(d *legacy.Dump) {
 			d.Pools[0].HostRanges = []netipx.IPRange{netipx.MustParseIPRange("10.0.0.4-10.0.0.4")}
 		},
-		"its router is 10.0.0.1, not 10.0.0.2": func(d *legacy.Dump) { d.Pools[0].Router = addr("10.0.0.2") },
-		"its router is none, not 10.0.0.2":     func(d *legacy.Dump) { d.Pools[1].Router = addr("10.0.0.2") },
-		"its subnet is 10.0.0.0/24, not":       func(d *legacy.Dump) { d.Pools[1].Subnet = prefix("10.0.0.0/25") },
-		"overlaps with pool 10.0.0.0/24":       func(d *legacy.Dump) { d.Pools[0].Subnet = prefix("10.0.0.0/23") },
-		"which overlap: an address would have": func(d *legacy.Dump) { d.Pools[1].Name = "" },
+		"its router is 10.0.0.1, not 10.0.0.2":                          func(d *legacy.Dump) { d.Pools[0].Router = addr("10.0.0.2") },
+		"its router is none, not 10.0.0.2":                              func(d *legacy.Dump) { d.Pools[1].Router = addr("10.0.0.2") },
+		"its subnet is 10.0.0.0/24, not":                                func(d *legacy.Dump) { d.Pools[1].Subnet = prefix("10.0.0.0/25") },
+		"or leave the dump's out with --leave-out local/10.0.0.0/23":    func(d *legacy.Dump) { d.Pools[0].Subnet = prefix("10.0.0.0/23") },
+		"two holders; leave one out with --leave-out local/10.0.0.0/24": func(d *legacy.Dump) { d.Pools[1].Name = "" },
 	} {
 		t.Run(want, func(t *testing.T) {
 			b := *b
@@ -172,4 +172,36 @@ func TestImport_refused(t *testing.T) {
 			b.refused(before, err, nil, want)
 		})
 	}
+}
+
+// A pool without ranges stands by what is held in it, ends with the last of that,
+// and is not made where there is nothing to hold.
+func TestImport_notKept(t *testing.T) {
+	b := newBed(t)
+	dump := legacy.Dump{Source: legacy.Docker, Pools: []legacy.Pool{
+		{Space: "local", Subnet: prefix("10.0.0.0/24"), Held: []legacy.Holding{
+			{Address: addr("10.0.0.2"), Kind: legacy.Endpoint}, {Address: addr("10.0.0.3"), Kind: legacy.Endpoint, Host: "h1"},
+		}},
+		{Space: "local", Subnet: prefix("10.9.0.0/24")},
+	}}
+	plan := b.imports(dump)
+	want := []string{"pool 10.9.0.0/24 of the dump has neither ranges nor addresses, and is not made: its network makes it when it is created"}
+	if diff := cmp.Diff(want, plan.Warnings); diff != "" || len(plan.Pools) != 1 {
+		t.Errorf("%+v %s", plan.Pools, diff)
+	}
+	ids := b.poolIDs()
+	if diff := cmp.Diff(map[string]string{
+		"10.0.0.2": "reserved imported from docker: a container's", "10.0.0.3": "reserved imported from docker: a container's on host h1",
+	}, b.held(ids[""])); diff != "" || len(ids) != 1 {
+		t.Errorf("%v %s", ids, diff)
+	}
+	r, err := operator.ParseStretch("10.0.0.1-10.0.0.254")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done(t)(b.at("h1").Unreserve(b.ctx(), "", r))
+	if got := b.layout(ids[""]); got != "gone" {
+		t.Errorf("the pool stands for ever: %s", got)
+	}
+	b.agree()
 }

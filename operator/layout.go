@@ -94,8 +94,9 @@ func (o *Operator) planChange(ctx context.Context, l layout, entry etcdlog.PoolE
 	if err := l.change(&pool, guards, false, out); err != nil {
 		return etcdlog.Proposal{}, err
 	}
-	// What is set aside must be wanted by somebody for the pool to stand alone.
-	pool.Kept = len(pool.Ranges) > 0 || len(pool.HostRanges) > 0
+	// What is set aside must be wanted by a person for the pool to stand alone; that
+	// some of what Docker wished is taken away is no such wish.
+	pool.Kept = (l.making || guards.Pool.Value.Kept) && setsAside(pool.Layout)
 	if was := guards.Pool.Value; same(pool.Layout, was.Layout) && pool.Kept == was.Kept {
 		return etcdlog.Proposal{}, nil
 	}
@@ -110,6 +111,9 @@ func (o *Operator) planChange(ctx context.Context, l layout, entry etcdlog.PoolE
 	seen.Pool = guards.Pool
 	return etcdlog.Proposal{Stream: events.PoolStream(entry.ID), Seen: seen, Events: list}, nil
 }
+
+// setsAside says whether a layout has what a pool is kept for.
+func setsAside(l events.Layout) bool { return len(l.Ranges) > 0 || len(l.HostRanges) > 0 }
 
 func same(a, b events.Layout) bool {
 	return slices.Equal(a.Ranges, b.Ranges) && slices.Equal(a.Exclude, b.Exclude) && slices.Equal(a.HostRanges, b.HostRanges) && a.Router == b.Router

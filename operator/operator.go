@@ -5,6 +5,7 @@ package operator
 import (
 	"context"
 	"maps"
+	"net/netip"
 	"time"
 
 	"github.com/cockroachdb/errors"
@@ -41,6 +42,10 @@ type Options struct {
 	Version string // the program's
 	Machine string // this machine's id, as a daemon here would join with
 	Engine  Engine // this host's Docker; nil: it cannot be asked
+
+	// Device names this machine's device that has an address; "" where none has. nil:
+	// they are not asked.
+	Device func(netip.Addr) (string, error)
 }
 
 // Operator changes the log by a person's word. Safe for concurrent use.
@@ -49,6 +54,7 @@ type Operator struct {
 	writer  *etcdlog.Writer
 	machine string
 	engine  Engine
+	device  func(netip.Addr) (string, error)
 }
 
 // New returns the log in a person's hands.
@@ -60,7 +66,7 @@ func New(ctx context.Context, log *etcdlog.Log, o Options) (*Operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Operator{log: log, writer: writer, machine: o.Machine, engine: o.Engine}, nil
+	return &Operator{log: log, writer: writer, machine: o.Machine, engine: o.Engine, device: o.Device}, nil
 }
 
 // Outcome tells what came of a change.

@@ -23,7 +23,7 @@ type Range struct {
 // ParseRange reads both ends of a range, each written with the length of its
 // subnet, such as 10.0.0.10/24. It returns an [ErrInvalid] for ends that are none,
 // or of different subnets, or the wrong way round, and for a range with the
-// network or broadcast address in it.
+// network or broadcast address in it, or IPv6's subnet-router anycast address.
 func ParseRange(start, end string) (Range, error) {
 	first, err := parseEnd("--ip-start", start)
 	if err != nil {
@@ -44,9 +44,12 @@ func ParseRange(start, end string) (Range, error) {
 	case last.Addr().Less(first.Addr()):
 		return Range{}, invalid("the range ends before it begins: write --ip-start %s --ip-end %s", last, first)
 	}
+	if subnet.Usable().Sign() == 0 {
+		return Range{}, invalid("%s has no address that anybody could get: write the length that the subnet has, such as %s/%d", subnet.Prefix(), first.Addr(), usualLength(first.Addr()))
+	}
 	for _, a := range []netip.Addr{first.Addr(), last.Addr()} {
 		if subnet.Reserved(a) {
-			return Range{}, invalid("%s is the network or broadcast address of %s, which nobody can have: leave it out of the range", a, subnet.Prefix())
+			return Range{}, invalid("%s is %s of %s, which nobody can have: leave it out of the range", a, nobodys(a), subnet.Prefix())
 		}
 	}
 	return Range{netipx.IPRangeFrom(first.Addr(), last.Addr()), subnet.Prefix()}, nil
@@ -62,6 +65,14 @@ func parseEnd(flag, text string) (netip.Prefix, error) {
 		return netip.Prefix{}, invalid("%s %s lacks the length of its subnet: write it as %s/%d", flag, text, text, usualLength(a))
 	}
 	return netip.Prefix{}, invalid("%s %q is no address with the length of its subnet, such as 10.0.0.10/24", flag, text)
+}
+
+// nobodys says what an address is that its subnet gives to nobody.
+func nobodys(a netip.Addr) string {
+	if a.Is6() {
+		return "the subnet-router anycast address"
+	}
+	return "the network or broadcast address"
 }
 
 func usualLength(a netip.Addr) int {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/errors"
+	"github.com/google/go-cmp/cmp"
 	"go4.org/netipx"
 
 	"github.com/ipamlog/ipamlog/actor"
@@ -26,7 +27,9 @@ func TestParseRange(t *testing.T) {
 		{"10.0.0.9/24", "10.0.0.8/24", "!write --ip-start 10.0.0.8/24 --ip-end 10.0.0.9/24"},
 		{"172.25.60.0/22", "172.25.60.182/22", "!172.25.60.0 is the network or broadcast address of 172.25.60.0/22"},
 		{"10.0.0.9/24", "10.0.0.255/24", "!10.0.0.255 is the network or broadcast address"},
-		{"fd00::/64", "fd00::9/64", "!fd00:: is the network"},
+		{"fd00::/64", "fd00::9/64", "!fd00:: is the subnet-router anycast address of fd00::/64"},
+		{"fd00::9/128", "fd00::9/128", "!fd00::9/128 has no address that anybody could get: write the length that the subnet has, such as fd00::9/64"},
+		{"10.0.0.9/32", "10.0.0.9/32", "10.0.0.9-10.0.0.9 of 10.0.0.9/32"},
 		{"10.0.0.9/24", "fd00::1/24", "!of different families"},
 		{"10.0.0.9", "10.0.0.10/24", "!lacks the length of its subnet: write it as 10.0.0.9/24"},
 		{"10.0.0.9/24", "fd00::1", "!write it as fd00::1/64"},
@@ -166,6 +169,66 @@ func TestAddHostRange_router(t *testing.T) {
 	b.agree()
 }
 
+// A router that several networks share already is one.
+func TestAddHostRange_sharedRouter(t *testing.T) {
+	b := newBed(t)
+	pool, grant := b.pool("", "10.0.0.0/24", "h2")
+	b.write(pool, events.AddressAllocated{Allocation: b.log.Clock.NewID(), Address: addr("10.0.0.1"), Kind: events.Gateway, Shared: true, Host: "h2", Grant: grant})
+	b.hosts("", "10.0.0.4/24", "10.0.0.4/24", "10.0.0.1")
+	if got := b.layout(pool); got != "host:10.0.0.4-10.0.0.4 router:10.0.0.1" {
+		t.Error(got)
+	}
+	b.agree()
+}
+
+// What is given out between the decision and the commit stands, and is told.
+func TestAddHostRange_late(t *testing.T) {
+	b := newBed(t)
+	pool, grant := b.pool("", "10.0.0.0/24", "h2")
+	out := done(t)(b.between("h1", func(int) error {
+		b.hold(pool, grant, events.Gateway, "10.0.0.1", "h2", "", 0)
+		b.hold(pool, grant, events.Endpoint, "10.0.0.4", "h2", "c1", 0)
+		return nil
+	}).AddHostRange(b.ctx(), "", span(t, "10.0.0.4/24", "10.0.0.4/24"), addr("10.0.0.1")))
+	if want := []string{
+		"the router 10.0.0.1 is held by gateway on host h2: it got that while this was decided, so remove that network first",
+		"10.0.0.4 is held by endpoint c1 on host h2: it got that while this was decided, and keeps it until it stops",
+	}; !cmp.Equal(want, out.Notes) {
+		t.Errorf("%q", out.Notes)
+	}
+	if want := []string{"10.0.0.4 in pool 10.0.0.0/24 is kept for hosts: 1 address in all, the router is 10.0.0.1"}; !cmp.Equal(want, out.Said) {
+		t.Errorf("%q", out.Said)
+	}
+	// Afterwards it is no news.
+	if out := b.hosts("", "10.0.0.5/24", "10.0.0.5/24", "10.0.0.1"); len(out.Notes) > 0 {
+		t.Errorf("%q", out.Notes)
+	}
+	b.agree()
+}
+
+// Taking some of a network's own range away does not have the pool stand longer
+// than the network.
+func TestRemoveRange_ofANetwork(t *testing.T) {
+	b := newBed(t)
+	pool, grant := b.log.Clock.NewID(), b.log.Clock.NewID()
+	b.write(pool,
+		events.PoolCreated{Space: events.Local, Subnet: prefix("10.0.0.0/24"), Policy: events.DefaultPolicy(), Layout: events.Layout{
+			Ranges: []netipx.IPRange{netipx.MustParseIPRange("10.0.0.10-10.0.0.20"), netipx.MustParseIPRange("10.0.0.30-10.0.0.40")},
+		}},
+		events.GrantOpened{Grant: grant, Host: "h1"})
+	done(t)(b.at("h1").RemoveRange(b.ctx(), "", span(t, "10.0.0.10/24", "10.0.0.20/24"), false))
+	if got := b.layout(pool); got != "10.0.0.30-10.0.0.40 not kept" {
+		t.Error(got)
+	}
+	// What a person adds is wanted by that person.
+	b.ranges("", "10.0.0.50/24", "10.0.0.60/24")
+	done(t)(b.at("h1").RemoveRange(b.ctx(), "", span(t, "10.0.0.30/24", "10.0.0.40/24"), false))
+	if got := b.layout(pool); got != "10.0.0.50-10.0.0.60" {
+		t.Error(got)
+	}
+	b.agree()
+}
+
 // Everything that is refused is refused before a word is written.
 func TestRanges_refused(t *testing.T) {
 	b := newBed(t)
@@ -174,6 +237,8 @@ func TestRanges_refused(t *testing.T) {
 	b.ranges("", "10.0.0.10/24", "10.0.0.19/24")
 	b.hosts("", "10.0.0.4/24", "10.0.0.6/24", "10.0.0.1")
 	b.hold(plain, events.ID{}, events.Host, "10.0.0.4", "h2", "", 0)
+	b.hold(plain, grant, events.Gateway, "10.0.0.88", "h2", "", 0)
+	b.reserve("", "10.0.0.89")
 	b.pool("web", "10.1.0.0/24", "h1")
 	o, ctx := b.at("h1"), b.ctx()
 	lowest := events.PickLowest
@@ -212,7 +277,10 @@ func TestRanges_refused(t *testing.T) {
 		"no router":                     {hosts("", "10.9.0.2/24", "10.9.0.3/24", ""), operator.ErrInvalid, "name the router of 10.9.0.0/24 with --gateway"},
 		"a router elsewhere":            {hosts("", "192.168.0.4/24", "192.168.0.6/24", "192.168.223.2"), operator.ErrInvalid, "192.168.223.2 is not in 192.168.0.0/24"},
 		"a router that is the network":  {hosts("", "192.168.0.4/24", "192.168.0.6/24", "192.168.0.255"), operator.ErrInvalid, "network or broadcast address"},
-		"a router that is held":         {hosts("", "10.0.0.7/24", "10.0.0.8/24", "10.0.0.77"), nil, "10.0.0.77 cannot be the router: it is held by endpoint c1 on host h2"},
+		"a router that is held":         {hosts("", "10.0.0.7/24", "10.0.0.8/24", "10.0.0.77"), nil, "10.0.0.77 cannot be the router: it is held by endpoint c1 on host h2, so stop that container first"},
+		"a router that is a gateway":    {hosts("", "10.0.0.7/24", "10.0.0.8/24", "10.0.0.88"), nil, "it is held by gateway on host h2, so remove that network first"},
+		"a router that is reserved":     {hosts("", "10.0.0.7/24", "10.0.0.8/24", "10.0.0.89"), nil, "it is held by a reservation (test), so unreserve it first with ipamlog unreserve 10.0.0.89"},
+		"a router that is anycast":      {hosts("", "fd00::4/64", "fd00::6/64", "fd00::"), operator.ErrInvalid, "--gateway fd00:: is the subnet-router anycast address of fd00::/64"},
 		"a router that is a host":       {hosts("", "10.0.0.7/24", "10.0.0.8/24", "10.0.0.4"), nil, "it is held by host h2"},
 		"only the router":               {hosts("", "10.9.0.2/24", "10.9.0.2/24", "10.9.0.2"), nil, "nothing of 10.9.0.2-10.9.0.2 is left beside the router"},
 		"nothing for containers":        {hosts("", "10.9.0.1/30", "10.9.0.1/30", "10.9.0.2"), nil, "would leave nothing of 10.9.0.0/30 for containers"},

@@ -210,10 +210,29 @@ func (o *Operator) unused(ctx context.Context, addr netip.Addr, a events.Allocat
 		return "", errors.Newf("%s is held by %s, and Docker cannot be asked whether it is in use (%v): mend that, or use --force", addr, holder(a), err)
 	case use != "":
 		return "", errors.Newf("%s is in use by %s: stop or remove that, or use --force", addr, use)
-	case !lives:
+	}
+	if err := o.onNoDevice(addr); err != nil {
+		return "", err
+	}
+	if !lives {
 		return a.Host, nil
 	}
 	return "", nil
+}
+
+// onNoDevice makes sure that no device of this machine has an address: Docker does
+// not know a bridge whose network is gone.
+func (o *Operator) onNoDevice(addr netip.Addr) error {
+	if o.device == nil {
+		return nil
+	}
+	switch name, err := o.device(addr); {
+	case err != nil:
+		return errors.Newf("this machine's devices cannot be asked whether one has %s (%v): try again, or use --force", addr, err)
+	case name != "":
+		return errors.Newf("this machine's device %s has %s: remove it with ip link del %s if it is a bridge that nothing uses, or use --force", name, addr, name)
+	}
+	return nil
 }
 
 // releasing proposes the end of holdings of one address, and of their pool if

@@ -175,3 +175,27 @@ func TestRelease_retires(t *testing.T) {
 	}
 	b.agree()
 }
+
+// A bridge that is left has its address, though Docker knows no network of it.
+func TestReleaseHost_device(t *testing.T) {
+	b := newBed(t)
+	b.world()
+	devices, deaf := map[string]string{"10.0.0.4": "br0"}, false
+	asked := func(o *operator.Options) {
+		o.Device = func(a netip.Addr) (string, error) {
+			if deaf {
+				return "", errors.New("no answer")
+			}
+			return devices[a.String()], nil
+		}
+	}
+	before := b.keys()
+	_, err := b.at("h1", asking(docker{}), asked).ReleaseHost(b.ctx(), releasing(t, "10.0.0.4", false))
+	b.refused(before, err, nil, "this machine's device br0 has 10.0.0.4: remove it with ip link del br0 if it is a bridge that nothing uses, or use --force")
+	deaf = true
+	_, err = b.at("h1", asking(docker{}), asked).ReleaseHost(b.ctx(), releasing(t, "10.0.0.4", false))
+	b.refused(before, err, nil, "cannot be asked whether one has 10.0.0.4 (no answer)")
+	done(t)(b.at("h1", asking(docker{}), asked).ReleaseHost(b.ctx(), releasing(t, "10.0.0.5", false))) // another's
+	done(t)(b.at("h1", asking(docker{}), asked).ReleaseHost(b.ctx(), releasing(t, "10.0.0.4", true)))
+	b.agree()
+}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/cockroachdb/errors"
 	"go4.org/netipx"
@@ -70,6 +72,8 @@ func (o *Operator) Reserve(ctx context.Context, pool string, r netipx.IPRange, w
 	switch {
 	case why == "":
 		return Outcome{}, invalid("say why %s is kept out of use, with --why TEXT: whoever finds it reserved will want to know", r.From())
+	case !utf8.ValidString(why) || strings.ContainsFunc(why, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return Outcome{}, invalid("--why %q has characters that cannot be seen: leave them out", why)
 	case len(why) > maxWhy:
 		return Outcome{}, invalid("--why has %d bytes: use %d at most", len(why), maxWhy)
 	}
@@ -84,7 +88,7 @@ func (o *Operator) Reserve(ctx context.Context, pool string, r netipx.IPRange, w
 	subnet := projection.NewSubnet(entry.Value.Subnet)
 	for _, end := range []netip.Addr{r.From(), r.To()} {
 		if subnet.Reserved(end) {
-			return Outcome{}, invalid("%s is the network or broadcast address of %s, which nobody gets anyway: leave it out", end, subnet.Prefix())
+			return Outcome{}, invalid("%s is %s of %s, which nobody gets anyway: leave it out", end, nobodys(end), subnet.Prefix())
 		}
 	}
 	c := reservation{o: o, list: list, why: why, router: entry.Value.Router, proposed: map[events.ID]bool{}}
@@ -95,12 +99,15 @@ func (o *Operator) Reserve(ctx context.Context, pool string, r netipx.IPRange, w
 		written += len(r.Events)
 	})
 	if err != nil {
-		return Outcome{}, o.takeBack(ctx, entry, c.proposed, err)
+		return Outcome{}, o.takeBack(ctx, entry, r, c.proposed, err)
 	}
-	if r.Contains(c.router) {
+	nothing := written == 0 && c.already == 0 // but the router
+	if r.Contains(c.router) && !nothing {
 		out.Notes = append(out.Notes, fmt.Sprintf("%s is the router, which no container gets: it was left out", c.router))
 	}
 	switch already := c.already; {
+	case nothing:
+		out.Said = append(out.Said, fmt.Sprintf("nothing to do: %s is the router of pool %s, which no container gets anyway", c.router, out.Pool))
 	case written == 0:
 		out.Said = append(out.Said, fmt.Sprintf("nothing to do: %s in pool %s is reserved already", stretch(r.From(), r.To()), out.Pool))
 	case already > 0:
@@ -111,7 +118,7 @@ func (o *Operator) Reserve(ctx context.Context, pool string, r netipx.IPRange, w
 	return out, nil
 }
 
-func count(n int) string {
+func count[N int | uint64](n N) string {
 	if n == 1 {
 		return "1 address"
 	}
@@ -137,10 +144,10 @@ func (c *reservation) next(g events.Guards) ([]events.Event, error) {
 		c.begun = true
 		held := map[netip.Addr]bool{}
 		for _, addr := range c.list {
-			held[addr] = g.Held[addr].Present()
+			held[addr] = addr != c.router && g.Held[addr].Present()
 		}
 		if what := inTheWay(g, func(addr netip.Addr, a events.Allocation) bool { return held[addr] && a.Kind != events.Reserved }); what != "" {
-			return nil, errors.Newf("nothing was reserved, because %s: release it first, or leave it out", what)
+			return nil, errors.Newf("%s: release it first, or leave it out", what)
 		}
 		for _, is := range held {
 			if is {
@@ -148,17 +155,20 @@ func (c *reservation) next(g events.Guards) ([]events.Event, error) {
 			}
 		}
 	}
-	for c.at < len(c.list) && (g.Held[c.list[c.at]].Present() || c.list[c.at] == c.router) {
+	done := func(addr netip.Addr) bool {
+		held := g.Held[addr].Value
+		return addr == c.router || len(held) > 0 && held[0].Kind == events.Reserved
+	}
+	for c.at < len(c.list) && done(c.list[c.at]) {
 		c.at++
 	}
 	var piece []events.Event
 	for _, addr := range c.list[c.at:] {
-		held := g.Held[addr].Value
-		switch {
-		case len(held) > 0 && held[0].Kind != events.Reserved:
-			return nil, errors.Newf("nothing was reserved, because %s is held by %s since a moment ago: release it first, or leave it out", addr, holders(held))
-		case len(held) > 0 || addr == c.router:
+		if done(addr) {
 			continue
+		}
+		if held := g.Held[addr].Value; len(held) > 0 {
+			return nil, errors.Newf("%s is held by %s since a moment ago: release it first, or leave it out", addr, holders(held))
 		}
 		id := c.o.log.Clock.NewID()
 		c.proposed[id] = true
@@ -171,18 +181,23 @@ func (c *reservation) next(g events.Guards) ([]events.Event, error) {
 
 // takeBack ends what a reservation has written that failed. It returns why it did,
 // and what is left.
-func (o *Operator) takeBack(ctx context.Context, pool etcdlog.PoolEntry, proposed map[events.ID]bool, why error) error {
-	if len(proposed) == 0 {
-		return why
-	}
+func (o *Operator) takeBack(ctx context.Context, pool etcdlog.PoolEntry, r netipx.IPRange, proposed map[events.ID]bool, why error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoPatience)
 	defer cancel()
-	mine := func(_ netip.Addr, a events.Allocation) bool { return proposed[a.ID] }
-	err := o.inPieces(ctx, pool, func(g events.Guards) ([]events.Event, error) { return unreserving(g, mine) }, func(events.Record) {})
-	if err == nil {
+	var err error
+	if len(proposed) > 0 {
+		mine := returning{wanted: func(_ netip.Addr, a events.Allocation) bool { return proposed[a.ID] }}
+		err = o.inPieces(ctx, pool, mine.next, func(events.Record) {})
+	}
+	switch {
+	case err != nil:
+		all := stretch(r.From(), r.To())
+		err = errors.Newf("only a part of %s was reserved (%v), and it could not be taken back (%v): give it back with ipamlog unreserve %s", all, why, err, all)
+		return errors.Mark(err, ErrUnsettled)
+	case errors.Is(why, ErrUnsettled):
 		return why
 	}
-	return errors.Mark(errors.WithSecondaryError(errors.Wrap(why, "some of it is reserved and could not be taken back, so use ipamlog unreserve"), err), ErrUnsettled)
+	return errors.Wrap(why, "nothing was reserved")
 }
 
 // Unreserve gives back the reserved addresses of a range; those that are not are
@@ -195,9 +210,9 @@ func (o *Operator) Unreserve(ctx context.Context, pool string, r netipx.IPRange)
 	}
 	out := Outcome{Pool: title(entry.Value), ID: entry.ID}
 	written, ended := 0, false
-	wanted := func(addr netip.Addr, a events.Allocation) bool { return r.Contains(addr) && a.Kind == events.Reserved }
+	all := returning{wanted: func(addr netip.Addr, _ events.Allocation) bool { return r.Contains(addr) }}
 	err = o.inPieces(ctx, entry, func(g events.Guards) ([]events.Event, error) {
-		list, err := unreserving(g, wanted)
+		list, err := all.next(g)
 		if err == nil && len(list) == 0 && written == 0 {
 			return nil, notReserved(g, r)
 		}
@@ -219,26 +234,58 @@ func (o *Operator) Unreserve(ctx context.Context, pool string, r netipx.IPRange)
 	return out, nil
 }
 
-// unreserving is a piece of giving back what is wanted.
-func unreserving(g events.Guards, wanted func(netip.Addr, events.Allocation) bool) ([]events.Event, error) {
-	var piece []events.Event
-	for addr, guard := range g.Held {
-		if a := guard.Value[0]; a.Kind == events.Reserved && wanted(addr, a) {
-			piece = append(piece, events.AddressUnreserved{Allocation: a.ID, Address: addr})
+// returning is reservations being given back.
+type returning struct {
+	wanted func(netip.Addr, events.Allocation) bool
+
+	list []netip.Addr // as they were when they were last looked for, in order
+	at   int          // those before are free
+}
+
+// next is the next piece, see inPieces. All of the pool is looked through once at
+// the beginning, and once more at the end for what was reserved meanwhile.
+func (c *returning) next(g events.Guards) ([]events.Event, error) {
+	piece := c.piece(g)
+	if len(piece) == 0 {
+		c.list, c.at = nil, 0
+		for addr := range g.Held {
+			if _, is := c.reserved(g, addr); is {
+				c.list = append(c.list, addr)
+			}
 		}
-	}
-	slices.SortFunc(piece, func(a, b events.Event) int {
-		one, _ := address(a)
-		other, _ := address(b)
-		return one.Compare(other)
-	})
-	if len(piece) > endingSize {
-		return piece[:endingSize], nil
+		slices.SortFunc(c.list, netip.Addr.Compare)
+		piece = c.piece(g)
 	}
 	if len(piece) == 0 {
 		return nil, nil
 	}
 	return ending(g, piece)
+}
+
+// piece is what comes next in the list. Where it may be the last of the pool it is
+// small enough for that.
+func (c *returning) piece(g events.Guards) []events.Event {
+	size := pieceSize
+	if len(g.Held) <= size {
+		size = endingSize
+	}
+	var piece []events.Event
+	for i := c.at; i < len(c.list) && len(piece) < size; i++ {
+		if a, is := c.reserved(g, c.list[i]); is {
+			piece = append(piece, events.AddressUnreserved{Allocation: a.ID, Address: c.list[i]})
+		} else if len(piece) == 0 {
+			c.at = i + 1
+		}
+	}
+	return piece
+}
+
+func (c *returning) reserved(g events.Guards, addr netip.Addr) (events.Allocation, bool) {
+	held := g.Held[addr].Value
+	if len(held) == 0 || held[0].Kind != events.Reserved || !c.wanted(addr, held[0]) {
+		return events.Allocation{}, false
+	}
+	return held[0], true
 }
 
 func notReserved(g events.Guards, r netipx.IPRange) error {

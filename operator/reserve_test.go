@@ -3,11 +3,15 @@
 package operator_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/cockroachdb/errors"
 	"github.com/google/go-cmp/cmp"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
@@ -83,8 +87,11 @@ func TestReserve_refused(t *testing.T) {
 		mark            error
 		want            string
 	}{
-		"one that is held":     {"", "10.0.1.0-10.0.1.255", "x", nil, "nothing was reserved, because 10.0.1.77 is held by endpoint c1 on host h2"},
+		"one that is held":     {"", "10.0.1.0-10.0.1.255", "x", nil, "nothing was reserved: 10.0.1.77 is held by endpoint c1 on host h2"},
 		"without a reason":     {"", "10.0.0.10", " ", operator.ErrInvalid, "say why"},
+		"with an escape":       {"", "10.0.0.10", "x\x1b[2Jy", operator.ErrInvalid, `--why "x\x1b[2Jy" has characters that cannot be seen`},
+		"in two lines":         {"", "10.0.0.10", "x\ny", operator.ErrInvalid, "cannot be seen"},
+		"not in UTF-8":         {"", "10.0.0.10", "x\xff", operator.ErrInvalid, "cannot be seen"},
 		"with a long reason":   {"", "10.0.0.10", strings.Repeat("x", 501), operator.ErrInvalid, "501 bytes"},
 		"the network":          {"", "10.0.0.0-10.0.0.9", "x", operator.ErrInvalid, "10.0.0.0 is the network or broadcast address"},
 		"too many":             {"", "10.0.0.1-11.0.0.0", "x", operator.ErrInvalid, "more than 65536 addresses: keep it out of the pool with --ipam-opt exclude=10.0.0.1-11.0.0.0"},
@@ -178,4 +185,114 @@ func TestReserve_takenBack(t *testing.T) {
 		done(t)(b.at("h1").Unreserve(b.ctx(), "", rest))
 	}
 	t.Error("nobody ever came in between")
+}
+
+// The router is no container's, whether it is held or not, and that is said.
+func TestReserve_router(t *testing.T) {
+	b := newBed(t)
+	pool := b.hosts("", "10.0.0.4/24", "10.0.0.6/24", "10.0.0.1").ID
+	before := b.keys()
+	want := []string{"nothing to do: 10.0.0.1 is the router of pool 10.0.0.0/24, which no container gets anyway"}
+	if out := b.reserve("", "10.0.0.1"); out.Changed || !cmp.Equal(want, out.Said) || len(out.Notes) > 0 || !cmp.Equal(before, b.keys()) {
+		t.Errorf("%+v", out)
+	}
+	grant := b.log.Clock.NewID()
+	b.write(pool, events.GrantOpened{Grant: grant, Host: "h2"})
+	b.hold(pool, grant, events.Gateway, "10.0.0.1", "h2", "", 0)
+	out := b.reserve("", "10.0.0.1-10.0.0.2")
+	if want := []string{"10.0.0.1-10.0.0.2 in pool 10.0.0.0/24 is reserved: 1 address"}; !cmp.Equal(want, out.Said) || len(out.Notes) != 1 {
+		t.Errorf("%+v", out)
+	}
+	b.agree()
+}
+
+// What is given back is sorted once, however much it is: this takes many times longer where
+// every commit looks through all of it.
+func TestUnreserve_many(t *testing.T) {
+	b := newBed(t)
+	b.ranges("", "10.1.0.10/16", "10.1.0.20/16")
+	r, err := operator.ParseStretch("10.1.1.0-10.1.125.255")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	reserving := time.Now()
+	done(t)(b.at("h1").Reserve(ctx, "", r, "x"))
+	unreserving := time.Now()
+	commits := 0
+	out := done(t)(b.between("h1", func(commit int) error {
+		commits = commit
+		return nil
+	}).Unreserve(ctx, "", r))
+	took, forth := time.Since(unreserving), unreserving.Sub(reserving)
+	if want := []string{"10.1.1.0-10.1.125.255 in pool 10.1.0.0/16 is reserved no more: 32000 addresses"}; !cmp.Equal(want, out.Said) {
+		t.Errorf("%+v", out)
+	}
+	t.Logf("%s to reserve, %s to give back", forth, took)
+	if took > 4*forth || commits > 32000/etcdlog.MaxEvents+1 {
+		t.Errorf("giving back took %s and %d commits, reserving only %s", took, commits, forth)
+	}
+}
+
+// What was begun is not left half done: when the person goes away all of it is
+// taken back, and when that cannot be, the sentence says what is left and how it is
+// given back.
+func TestReserve_interrupted(t *testing.T) {
+	b := newBed(t)
+	pool := b.ranges("", "10.1.0.10/16", "10.1.0.20/16").ID
+	b.reserve("", "10.1.1.7")
+	r, err := operator.ParseStretch("10.1.1.0-10.1.40.255")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	_, err = b.between("h1", func(commit int) error {
+		if commit == 50 {
+			cancel()
+		}
+		return nil
+	}).Reserve(ctx, "", r, "x")
+	if diff := cmp.Diff(map[string]string{"10.1.1.7": "reserved test"}, b.held(pool)); err == nil || diff != "" {
+		t.Errorf("%v, half of it is left: %s", err, diff)
+	}
+	_, err = b.between("h1", func(commit int) error {
+		if commit > 2 {
+			return rpctypes.ErrPermissionDenied
+		}
+		return nil
+	}).Reserve(b.ctx(), "", r, "x")
+	if held := len(b.held(pool)); held != 201 || !errors.Is(err, operator.ErrUnsettled) || errors.Is(err, context.Canceled) {
+		t.Errorf("%d held, %v", held, err)
+	}
+	for _, want := range []string{"only a part of 10.1.1.0-10.1.40.255 was reserved", "could not be taken back", "ipamlog unreserve 10.1.1.0-10.1.40.255"} {
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "nothing was") {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	b.agree()
+}
+
+// Who takes the first address of a piece in between is seen, and not passed over.
+func TestReserve_firstOfAPiece(t *testing.T) {
+	b := newBed(t)
+	pool, grant := b.pool("", "10.0.0.0/16", "h2")
+	r, err := operator.ParseStretch("10.0.1.0-10.0.2.255")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.between("h1", func(commit int) error {
+		if commit == 2 {
+			b.hold(pool, grant, events.Endpoint, "10.0.1.100", "h2", "c1", 0)
+		}
+		return nil
+	}).Reserve(b.ctx(), "", r, "x")
+	if err == nil || !strings.Contains(err.Error(), "nothing was reserved: 10.0.1.100 is held by endpoint c1 on host h2 since a moment ago") {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(map[string]string{"10.0.1.100": "endpoint h2 c1"}, b.held(pool)); diff != "" {
+		t.Error(diff)
+	}
+	b.agree()
 }

@@ -20,7 +20,7 @@ var refusals = []struct {
 	outcome string
 	advice  string // put behind the error's own words; empty where they say it all
 }{
-	{actor.ErrExhausted, "exhausted", "remove containers or networks, or use a larger subnet"},
+	{actor.ErrExhausted, "exhausted", "remove containers or networks, or give the pool more with a larger subnet or `ipamlog ip-range`"},
 	{actor.ErrInUse, "in_use", "choose another address"},
 	{actor.ErrSetAside, "set_aside", "choose another address"},
 	{actor.ErrMirror, "mirror", "start the container as a service, or on an attachable network"},

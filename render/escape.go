@@ -44,6 +44,13 @@ func csvCell(text string) string {
 	return text
 }
 
+// Line returns a sentence as a terminal may show it: on one line, with a Go escape
+// for what cannot be seen. A backslash stays as it is, for a sentence is not read
+// back.
+func Line(text string) string {
+	return strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(visible(text, false))
+}
+
 // visible replaces what cannot be seen by its Go escape. On one line also line
 // breaks and tabs go, and a backslash is doubled so that escapes are not
 // mistaken for text.

@@ -311,3 +311,19 @@ func TestList_writerError(t *testing.T) {
 		}
 	}
 }
+
+// A sentence is one line, whatever was put into it, and what a person typed is
+// not made longer.
+func TestLine(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                      "",
+		"10.0.0.1 is café ✓":    "10.0.0.1 is café ✓",
+		`a\b`:                   `a\b`,
+		"a\nb\tc\rd":            `a\nb\tc\rd`,
+		"\x1b[2J\u202e\xff\x00": `\x1b[2J\u202e\xff\x00`,
+	} {
+		if got := render.Line(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}

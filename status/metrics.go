@@ -92,7 +92,7 @@ type poolCollector struct {
 var (
 	poolLabels = []string{"pool", "name", "subnet", "space"}
 
-	poolUsable = prometheus.NewDesc("ipamlog_pool_usable_addresses", "Addresses of a pool that can be held; approximate beyond 2^53.", poolLabels, nil)
+	poolUsable = prometheus.NewDesc("ipamlog_pool_usable_addresses", "Addresses that a pool gives out on its own; approximate beyond 2^53.", poolLabels, nil)
 	poolHeld   = prometheus.NewDesc("ipamlog_pool_held_addresses", "Addresses of a pool that are held, by any host.", poolLabels, nil)
 	poolAt     = prometheus.NewDesc("ipamlog_pool_revision", "Revision of the log that this host's view of a pool has reached.", poolLabels, nil)
 	poolLag    = prometheus.NewDesc("ipamlog_pool_watch_lag_revisions", "How far this host's view of a pool is behind the store, in revisions.", poolLabels, nil)
@@ -114,7 +114,11 @@ func (c poolCollector) Collect(ch chan<- prometheus.Metric) {
 		latest = max(latest, s.Revision, s.Latest)
 	}
 	for _, s := range pools {
-		usable, _ := new(big.Float).SetInt(projection.NewSubnet(s.Pool.Subnet).Usable()).Float64()
+		subnet := projection.NewSubnet(s.Pool.Subnet)
+		usable, _ := new(big.Float).SetInt(subnet.Usable()).Float64()
+		if !s.Pool.Undivided() {
+			usable = float64(subnet.Assignable(s.Pool.Layout, s.Pool.Subnet).Total())
+		}
 		gauge := func(d *prometheus.Desc, v float64) {
 			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v,
 				s.ID.String(), s.Pool.Name, s.Pool.Subnet.String(), string(s.Pool.Space))

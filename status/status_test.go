@@ -50,7 +50,7 @@ ipamlog_log_revision 44
 # TYPE ipamlog_pool_held_addresses gauge
 ipamlog_pool_held_addresses{name="",pool="00000000000000000000000002",space="local",subnet="fd00::/48"} 0
 ipamlog_pool_held_addresses{name="web",pool="00000000000000000000000001",space="local",subnet="10.50.0.0/24"} 3
-# HELP ipamlog_pool_usable_addresses Addresses of a pool that can be held; approximate beyond 2^53.
+# HELP ipamlog_pool_usable_addresses Addresses that a pool gives out on its own; approximate beyond 2^53.
 # TYPE ipamlog_pool_usable_addresses gauge
 ipamlog_pool_usable_addresses{name="",pool="00000000000000000000000002",space="local",subnet="fd00::/48"} 1.2089258196146292e+24
 ipamlog_pool_usable_addresses{name="web",pool="00000000000000000000000001",space="local",subnet="10.50.0.0/24"} 254
