@@ -86,8 +86,28 @@ func hostAddressesOf(build Build) openHostAddresses {
 		if err != nil {
 			return nil, nil, errors.CombineErrors(store.Explain(err, s.client), s.close())
 		}
-		return o.HostAddresses(), s.close, nil
+		return explained{o.HostAddresses(), s}, s.close, nil
 	}
+}
+
+// explained are host addresses whose errors say what to do about the store.
+type explained struct {
+	hosts operator.HostAddresses
+	s     *session
+}
+
+func (e explained) Look(ctx context.Context, pool string, wish netip.Addr) (operator.HostAddress, error) {
+	a, err := e.hosts.Look(ctx, pool, wish)
+	return a, store.Explain(err, e.s.client)
+}
+
+func (e explained) Take(ctx context.Context, pool string, wish netip.Addr) (operator.HostAddress, error) {
+	a, err := e.hosts.Take(ctx, pool, wish)
+	return a, store.Explain(err, e.s.client)
+}
+
+func (e explained) GiveBack(ctx context.Context, a operator.HostAddress) error {
+	return store.Explain(e.hosts.GiveBack(ctx, a), e.s.client)
 }
 
 // report tells what came of a change.

@@ -211,7 +211,11 @@ func TestOneSubnet(t *testing.T) {
 		s.MustDocker(t, "network", "rm", "mynet")
 	}
 	for i, s := range sites {
-		if o := s.types(t, fmt.Sprintf("%s release-host --ip 172.16.20.%d", strings.Fields(network)[0]+" "+strings.Fields(network)[1], 54+i)); o.status != 0 {
+		release := fmt.Sprintf("%s release-host --ip 172.16.20.%d", strings.Join(strings.Fields(network)[:2], " "), 54+i)
+		if o := s.types(t, release); o.status != 1 || !strings.Contains(o.stderr, "br0") {
+			t.Errorf("br0 has the address, and release-host says, with status %d: %s", o.status, o.stderr)
+		}
+		if o := s.types(t, release+" --force"); o.status != 0 {
 			t.Errorf("status %d: %s", o.status, o.stderr)
 		}
 	}

@@ -106,9 +106,24 @@ func (h HostAddresses) own(g events.Guards) map[netip.Addr]events.Allocation {
 	return own
 }
 
+// isThisHost refuses to act for a host that is another machine in the log.
+func (o *Operator) isThisHost(ctx context.Context) error {
+	machine, err := o.log.Machine(ctx, o.writer.Host())
+	switch {
+	case err != nil && !errors.Is(err, etcdlog.ErrHostAlive): // its daemon may well be alive
+		return err
+	case machine != "" && machine != o.machine:
+		return errors.Newf("host %s is another machine in the log: run this there, or name this machine with --host", o.writer.Host())
+	}
+	return nil
+}
+
 // plan decides which address this host gets, and how that is written; without
 // events when it has one.
 func (h HostAddresses) plan(ctx context.Context, pool string, wish netip.Addr) (HostAddress, etcdlog.Proposal, error) {
+	if err := h.o.isThisHost(ctx); err != nil {
+		return HostAddress{}, etcdlog.Proposal{}, err
+	}
 	entry, err := h.pool(ctx, pool, wish)
 	if err != nil {
 		return HostAddress{}, etcdlog.Proposal{}, err

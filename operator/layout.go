@@ -4,6 +4,7 @@ package operator
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -67,6 +68,11 @@ func (o *Operator) planLayout(ctx context.Context, l layout, out *Outcome) (etcd
 		return etcdlog.Proposal{}, err
 	}
 	out.Pool, out.ID = title(created), o.log.Clock.NewID()
+	for _, e := range pools {
+		if e.Value.Node == "" && e.Value.Subnet.Overlaps(l.subnet) {
+			out.Notes = append(out.Notes, fmt.Sprintf("pool %s is new, and apart from pool %s: an address can have a holder in each", out.Pool, full(e.Value)))
+		}
+	}
 	return etcdlog.Proposal{
 		Stream: events.PoolStream(out.ID), Seen: events.NewGuards(), CatalogueAt: readAt,
 		Events: []events.Event{events.PoolCreated(created)},

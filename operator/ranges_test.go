@@ -100,7 +100,7 @@ func TestRanges_addUp(t *testing.T) {
 	// The other way round, with the router in both, and a name.
 	hosts := b.hosts("web", "10.0.0.1/24", "10.0.0.6/24", "10.0.0.1")
 	containers := done(t)(b.at("h1").AddRange(b.ctx(), "web", span(t, "10.0.0.100/24", "10.0.0.120/24"), wish(t)))
-	if hosts.ID != containers.ID || hosts.ID == first.ID || len(hosts.Notes) != 1 || len(containers.Notes) != 0 {
+	if hosts.ID != containers.ID || hosts.ID == first.ID || len(hosts.Notes) != 2 || len(containers.Notes) != 0 {
 		t.Errorf("%+v, %+v", hosts, containers)
 	}
 	if got := b.layout(hosts.ID); got != "10.0.0.100-10.0.0.120 host:10.0.0.1-10.0.0.6 not:10.0.0.110-10.0.0.112 router:10.0.0.1" {

@@ -76,7 +76,7 @@ func (o *Operator) ReleaseHost(ctx context.Context, r Releasing) (Outcome, error
 		return nil
 	})
 	if err == nil {
-		out.Notes = append(out.Notes, "the host's bridge and Docker network are as they were: remove them there with docker network rm NETWORK and ip link del BRIDGE, if nothing uses them")
+		out.Notes = append(out.Notes, "what create-network made on that host is as it was, and the uplink's own addresses and routes may be on the bridge: the operators' page tells how to take it away")
 	}
 	return out, err
 }
