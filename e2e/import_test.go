@@ -275,7 +275,7 @@ func importDocker(t *testing.T) {
 		t.Errorf("it says %s", said)
 	}
 	s.reserved(t, "10.60.0.1", pool, "imported from docker: gateway, network shop")
-	s.reserved(t, "10.60.0.2", pool, "endpoint s1, 02:42:0a:3c:00:02")
+	s.reserved(t, "10.60.0.2", pool, "container s1, 02:42:0a:3c:00:02")
 	s.reserved(t, "10.60.0.200", pool, "auxiliary printer")
 
 	s.MustDocker(t, "rm", "-f", "s1", "s2")
