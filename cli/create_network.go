@@ -77,6 +77,9 @@ one sentence says what is not; 2 wrong usage; 3 there is no such pool.`,
 			if c.wishes.Persist, err = readPersist(persist); err != nil {
 				return err
 			}
+			if err := c.wishes.Check(); err != nil {
+				return Usagef("%s", err)
+			}
 			cfg, err := Config(cmd)
 			if err != nil {
 				return err

@@ -273,6 +273,10 @@ func TestCreateNetworkCommand_usage(t *testing.T) {
 	for args, want := range map[string]string{
 		"--ip 10.50.0.5/24":  `--ip "10.50.0.5/24" is no address: write one such as 172.16.16.9, without a prefix length`,
 		"--persist netplan":  `--persist "netplan" is none of ifcfg, networkd and none`,
+		"--mtu 67":           "an MTU of 67 cannot be: choose a --mtu from 68 to 65535",
+		"--bridge br0/1":     `"br0/1" cannot be a device's name: choose a --bridge of 1 to 15 characters such as br0`,
+		"--name -x":          `"-x" cannot be the name of a Docker network: choose a --name of letters, digits and any of _ . - that starts with a letter or digit`,
+		"--name a/b":         `"a/b" cannot be the name of a Docker network: choose a --name of letters, digits and any of _ . - that starts with a letter or digit`,
 		"--mtu large":        `invalid argument "large" for "--mtu" flag: strconv.ParseInt: parsing "large": invalid syntax: see act create-network --help`,
 		"now":                "act create-network takes no arguments: see act create-network --help",
 		"--engine off":       "create-network asks Docker, and --engine is off: name Docker's API with --engine",

@@ -186,6 +186,12 @@ func TestCreateNetwork_order(t *testing.T) {
 	for _, c := range []string{"link add br0 type bridge", "link set br0 up", "addr add 10.70.0.77/24 dev br0", "addr add 10.70.0.6/24 dev br0"} {
 		s.MustExec(t, "ip", strings.Fields(c)...)
 	}
+	// What would fail in the middle is refused before.
+	s.MustDocker(t, "network", "create", "-d", "macvlan", "-o", "parent=eth0", "lan")
+	if o := s.ipamlog(t, "create-network", "--uplink", "eth0", "--ip", "10.70.0.6"); o.status != 1 || !strings.Contains(o.stderr, "the Docker network lan (macvlan) stands on eth0") {
+		t.Errorf("status %d: %s", o.status, o.stderr)
+	}
+	s.MustDocker(t, "network", "rm", "lan")
 	o := s.ipamlog(t, "create-network", "--uplink", "eth0", "--ip", "10.70.0.6")
 	if o.status != 1 || !strings.Contains(o.stderr, "br0 has 10.70.0.77/24 before 10.70.0.6/24, and Docker would take it away") {
 		t.Errorf("status %d: %s", o.status, o.stderr)
@@ -194,6 +200,63 @@ func TestCreateNetwork_order(t *testing.T) {
 	if got := s.MustExec(t, "ip", "-br", "-4", "addr", "show", "br0"); strings.Contains(got, "10.70.0.77") {
 		t.Errorf("Docker leaves the first address alone: %s", got)
 	}
+	s.kill(t)
+	o = s.ipamlog(t, "create-network", "--uplink", "eth0", "--ip", "10.70.0.6", "--bridge", "br1")
+	if o.status != 1 || !strings.Contains(o.stderr, "start `ipamlog serve`") {
+		t.Errorf("without a daemon: status %d: %s", o.status, o.stderr)
+	}
+}
+
+// TestCreateNetwork_rebooted has Docker make the bridge after a boot, for a
+// container that it starts again: create-network gives it the uplink.
+func TestCreateNetwork_rebooted(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	on := sharedNet{"10.70.0"}
+	router := l.Router(on.prefix(1))
+	s := joining(t, l, "a", on, 5)
+	s.succeeds(t, "create-network")
+	mac := s.hardwareAddress(t, "eth0")
+	s.run(t, "c1", "mynet", "--restart", "always")
+
+	// The kernel forgets all but what something configures again, which is eth0.
+	if err := s.StopEngine(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []string{"link del br0", "addr add " + s.Addr().String() + "/24 dev eth0", "addr add " + on.prefix(5).String() + " dev eth0", "route add default via " + on.router().String() + " dev eth0"} {
+		s.MustExec(t, "ip", strings.Fields(c)...)
+	}
+	lab.StartEngines(t, s.Host)
+	await(t, "the container is started again", func() (bool, error) {
+		out, err := s.Exec("ip", "-br", "link", "show", "master", "br0")
+		return err == nil && strings.Contains(out, "veth"), nil
+	})
+	// The answer leaves by eth0 and is lost, but for the bridge's hardware address:
+	// the container knows what is about to change.
+	if out, err := s.Docker("exec", "c1", "ping", "-c1", "-W1", on.address(5).String()); err == nil {
+		t.Errorf("nothing has to be healed: %s", out)
+	}
+	if got := s.MustDocker(t, "exec", "c1", "cat", "/proc/net/arp"); !strings.Contains(got, on.address(5).String()+" ") || strings.Contains(got, "00:00:00:00:00:00") {
+		t.Errorf("the container does not know the bridge: %s", got)
+	}
+
+	t.Logf("it did\n%s", s.succeeds(t, "create-network"))
+	s.uplinkKept(t, "after it was healed", on.router(), on.prefix(5).String(), s.Addr().String()+"/24")
+	if got := s.hardwareAddress(t, "br0"); got != mac {
+		t.Errorf("br0 has the hardware address %s, and eth0 %s", got, mac)
+	}
+	s.ping(t, "c1", on.address(5))
+	s.ping(t, "c1", on.router())
+	c1, _ := s.addresses(t, "c1", "mynet")
+	router.MustExec(t, "busybox", "ping", "-c1", "-W5", c1.String())
+	if said := s.succeeds(t, "create-network"); !strings.HasPrefix(said, "nothing to do: ") {
+		t.Errorf("a second run says %s", said)
+	}
+}
+
+func (s *site) hardwareAddress(t *testing.T, device string) string {
+	t.Helper()
+	return strings.Fields(s.MustExec(t, "ip", "-br", "link", "show", device))[2]
 }
 
 // login connects to an address of the host, as a person would who works there.

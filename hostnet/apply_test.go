@@ -4,8 +4,10 @@ package hostnet_test
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -24,6 +26,7 @@ var machines = map[string]struct {
 	commands []string
 	files    map[string]string
 	wish     func(*hostnet.Wishes)
+	networks []engine.Network
 }{
 	"the host's own address": {
 		commands: []string{
@@ -99,6 +102,17 @@ var machines = map[string]struct {
 			"route add default via 10.50.0.1 dev br0",
 		},
 	},
+	"a bridge that Docker made after a boot": {
+		commands: []string{
+			"addr add 10.50.0.5/24 brd + dev eth0",
+			"route add default via 10.50.0.1 dev eth0",
+			"link add br0 address 02:00:00:00:00:09 type bridge",
+			"link set br0 up",
+			"addr add 10.50.0.5/24 brd + dev br0",
+			"link add veth1 type veth peer name inner", "link set inner up", "link set veth1 master br0 up",
+		},
+		networks: []engine.Network{mynet()},
+	},
 	"a multipath route": {
 		commands: []string{
 			"addr add 10.50.0.5/24 dev eth0",
@@ -121,6 +135,7 @@ func forEach(t *testing.T, test func(t *testing.T, m *machine, w hostnet.Wishes)
 				m.write(t, strings.ReplaceAll(path, "ETH0", index), text)
 			}
 			m.write(t, "/etc/systemd/network/.keep", "")
+			m.docker.networks = slices.Clone(c.networks)
 			w := wishes()
 			if c.wish != nil {
 				c.wish(&w)
@@ -446,6 +461,50 @@ func TestInspect_nexthops(t *testing.T) {
 	}
 	if p, err := hostnet.NewPlan(f, wishes()); err == nil || !strings.Contains(err.Error(), "`ip nexthop del id 7`") || strings.Contains(err.Error(), "8") {
 		t.Errorf("%v, %v", p, err)
+	}
+}
+
+// A socket that a killed plugin left behind announces none.
+func TestInspect_drivers(t *testing.T) {
+	m := newMachine(t)
+	const path = "/run/docker/plugins/"
+	for _, name := range []string{"dead", "alive"} {
+		listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(m.root, path, name+".sock"), Net: "unix"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		listener.SetUnlinkOnClose(false)
+		if name == "alive" {
+			defer listener.Close()
+			continue
+		}
+		if err := listener.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	facts, err := m.Inspect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"alive", "ipamlog"}; !slices.Equal(facts.Drivers, want) {
+		t.Errorf("the plugins are %q, want %q", facts.Drivers, want)
+	}
+}
+
+// What configures the uplink is read, wherever networkd has it.
+func TestInspect_networkd(t *testing.T) {
+	m := newMachine(t)
+	index, _, _ := strings.Cut(ip(t, "-o link show eth0"), ":")
+	const path, text = "/run/systemd/network/10-netplan-eth0.network", "[Network]\nDNS=10.50.0.2\n"
+	m.write(t, path, text)
+	m.write(t, "/run/systemd/netif/links/"+index, "ADMIN_STATE=configured\nNETWORK_FILE="+path+"\nNETWORK_FILE_DROPINS=\"/a.d/b.conf:/a.d/c.conf\"\n")
+	facts, err := m.Inspect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, uplink := m.links(t)
+	if want := []string{"/a.d/b.conf", "/a.d/c.conf"}; facts.Files[path] != text || !slices.Equal(uplink.NetworkdDropIns, want) {
+		t.Errorf("files %q, drop-ins %q", facts.Files, uplink.NetworkdDropIns)
 	}
 }
 

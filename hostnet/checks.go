@@ -35,6 +35,10 @@ func (p *planner) checkUplink() {
 		p.refuse("%s is wireless, and access points do not take frames of others than the station itself: choose a wired --uplink", name)
 	case !p.uplink.Ethernet || p.uplink.Kind == "ipvlan":
 		p.refuse("%s is not an Ethernet device: choose another --uplink", name)
+	case p.uplink.Kind == bridgeDriver:
+		p.refuse("%s is a bridge, which cannot be a port of another: use it with --bridge %[1]s and one of its ports as --uplink, or choose another --uplink", name)
+	case p.bridged && p.facts.standsOn(p.uplink, p.bridge):
+		p.refuse("%s stands on the bridge %s, and cannot be its uplink: choose another --bridge or --uplink", name, p.bridge.Name)
 	case p.uplink.Bridge != 0 && !p.inBridge():
 		other, _ := p.facts.indexed(p.uplink.Bridge)
 		if other.Kind != bridgeDriver {
@@ -46,6 +50,11 @@ func (p *planner) checkUplink() {
 	for _, l := range p.facts.Links {
 		if l.Parent == p.uplink.Index && takesFrames(l) && !p.inBridge() {
 			p.refuse("%s stands on %s, which then cannot join a bridge: remove it, or choose another --uplink", l.Name, name)
+		}
+	}
+	for _, n := range p.facts.Networks {
+		if takesFrames(Link{Kind: n.Driver}) && n.Options[optionParent] == name && !p.inBridge() {
+			p.refuse("the Docker network %s (%s) stands on %s, which then cannot join a bridge: remove it with `docker network rm %[1]s`, or choose another --uplink", n.Name, n.Driver, name)
 		}
 	}
 	for _, id := range p.uplink.Nexthops {
@@ -62,6 +71,22 @@ func takesFrames(l Link) bool {
 	return slices.Contains([]string{"macvlan", "ipvlan", "macvtap"}, l.Kind)
 }
 
+// standsOn says whether a device is a part of what stands on another, such as a
+// VLAN of it. The parent of a veth is its other end, which may be elsewhere.
+func (f Facts) standsOn(l, on Link) bool {
+	for range f.Links { // whatever the facts say, this comes to an end
+		parent, ok := f.indexed(l.Parent)
+		if l.Parent == 0 || l.Kind == "veth" || !ok {
+			return false
+		}
+		if parent.Index == on.Index {
+			return true
+		}
+		l = parent
+	}
+	return false
+}
+
 func (p *planner) checkBridge() {
 	if !p.bridged {
 		return
@@ -69,7 +94,7 @@ func (p *planner) checkBridge() {
 	switch {
 	case p.bridge.Kind != bridgeDriver:
 		p.refuse("%s exists and is not a bridge: choose another --bridge", p.bridge.Name)
-	case !p.inBridge() && len(p.facts.ports(p.bridge)) > 0:
+	case !p.inBridge() && !p.madeByDocker() && len(p.facts.ports(p.bridge)) > 0:
 		p.refuse("the bridge %s has other ports (%s), which %s would be joined with: choose another --bridge",
 			p.bridge.Name, nameList(p.facts.ports(p.bridge)), p.uplink.Name)
 	}
@@ -152,7 +177,7 @@ func (p *planner) checkNetwork() {
 	}
 	// A managed plugin is named with its tag, and has no socket of that name.
 	if !strings.Contains(want.IPAM.Driver, ":") && !slices.Contains(p.facts.Drivers, want.IPAM.Driver) {
-		p.refuse("Docker finds no plugin %s here: start `ipamlog serve` first", want.IPAM.Driver)
+		p.refuse("no plugin %s answers Docker here: start `ipamlog serve` first", want.IPAM.Driver)
 	}
 }
 

@@ -32,4 +32,8 @@
 // so when the network is made and at each start of the engine. So the host's
 // address has to come before all others of the subnet, now and after a reboot,
 // and a bridge where it cannot is refused.
+//
+// An engine that starts without the bridge, after a boot that did not bring it
+// back, makes it: with that address, the containers that it starts again, and no
+// uplink. A run then gives it the uplink and its hardware address.
 package hostnet

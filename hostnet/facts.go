@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cockroachdb/errors"
 	"github.com/vishvananda/netlink"
@@ -29,7 +30,8 @@ type Facts struct {
 	Files map[string]string
 	// NetworkdDir says whether systemd-networkd has its directory here.
 	NetworkdDir bool
-	// Drivers are the plugins that a socket or a file of Docker's announces.
+	// Drivers are the plugins that a file of Docker's or a socket announces on
+	// which somebody listens.
 	Drivers []string
 }
 
@@ -51,6 +53,8 @@ type Link struct {
 	// Networkd is the file by which systemd-networkd configures the device;
 	// empty: it does not.
 	Networkd string
+	// NetworkdDropIns are files that change what that one says.
+	NetworkdDropIns []string
 	// DNS are the name servers that systemd-networkd knows for the device.
 	DNS []string
 
@@ -78,7 +82,7 @@ func (m *Machine) Inspect(ctx context.Context) (Facts, error) {
 	if f.Routes, err = m.routes(); err != nil {
 		return f, err
 	}
-	if f.Files, err = m.configuration(); err != nil {
+	if f.Files, err = m.configuration(f.Links); err != nil {
 		return f, err
 	}
 	f.NetworkdDir, f.Drivers = m.exists(networkdDir), m.drivers()
@@ -132,6 +136,7 @@ func (m *Machine) tellManagers(l *Link) {
 	networkd := m.keys("run/systemd/netif/links", index)
 	if networkd["ADMIN_STATE"] != "unmanaged" {
 		l.Networkd, l.DNS = networkd["NETWORK_FILE"], strings.Fields(networkd["DNS"])
+		l.NetworkdDropIns = strings.FieldsFunc(strings.Trim(networkd["NETWORK_FILE_DROPINS"], `"`), func(r rune) bool { return r == ':' || r == ' ' })
 	}
 }
 
@@ -163,9 +168,18 @@ func undisturbed(ask func() error) error {
 	return err
 }
 
-// configuration reads the files of which a plan may change one.
-func (m *Machine) configuration() (map[string]string, error) {
+// configuration reads the files of which a plan may change one, and those by
+// which networkd configures the devices.
+func (m *Machine) configuration(links []Link) (map[string]string, error) {
 	files := map[string]string{}
+	for _, l := range links {
+		if l.Networkd == "" {
+			continue
+		}
+		if text, err := os.ReadFile(filepath.Join(m.root, l.Networkd)); err == nil { // else the plan says what it lacks
+			files[l.Networkd] = string(text)
+		}
+	}
 	for _, pattern := range []string{filepath.Join(ifcfgDir, ifcfgPrefix+"*"), filepath.Join(networkdDir, networkdPrefix+"*")} {
 		paths, err := filepath.Glob(filepath.Join(m.root, pattern))
 		if err != nil {
@@ -194,11 +208,31 @@ func (m *Machine) drivers() []string {
 	} {
 		paths, _ := filepath.Glob(filepath.Join(m.root, pattern)) // fails for a bad pattern alone
 		for _, path := range paths {
+			if isDead(path) {
+				continue
+			}
 			names = append(names, strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)))
 		}
 	}
 	return names
 }
+
+// isDead says whether a path is a socket that nobody listens on any more, as a
+// plugin leaves behind that was killed.
+func isDead(path string) bool {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Type() != fs.ModeSocket {
+		return false
+	}
+	conn, err := net.DialTimeout("unix", path, pluginPatience)
+	if err == nil {
+		_ = conn.Close() // nothing was said
+	}
+	return errors.Is(err, unix.ECONNREFUSED)
+}
+
+// pluginPatience is how long it may take to reach a plugin.
+const pluginPatience = 2 * time.Second
 
 func (m *Machine) exists(path ...string) bool {
 	_, err := os.Stat(filepath.Join(m.root, filepath.Join(path...)))

@@ -25,6 +25,7 @@ func (p *planner) persistIfcfg() {
 		p.refuse("there is no %s, so network scripts do not configure %s: choose another --persist", path, p.uplink.Name)
 		return
 	}
+	p.refuseLease(ifcfgPath(p.wishes.Bridge))
 	p.wantFile(ifcfgPath(p.wishes.Bridge), p.ifcfg(), "DEVICE="+p.wishes.Bridge, "IPADDR="+p.wishes.Address.Addr().String())
 
 	const key = "BRIDGE="
@@ -45,8 +46,8 @@ func (p *planner) persistIfcfg() {
 }
 
 // ifcfg is the bridge's file. Down to its last line it is what oam-docker-ipam
-// wrote, so that hosts it set up are recognised; further addresses, which that
-// lost, stand after it.
+// wrote, so that hosts it set up are recognised; further addresses and
+// name servers, which that lost, stand after it.
 func (p *planner) ifcfg() string {
 	lines := []string{
 		"DEVICE=" + p.wishes.Bridge,
@@ -76,7 +77,7 @@ func (p *planner) ifcfg() string {
 		further++
 		lines = append(lines, fmt.Sprintf("IPADDR%d=%s", further, of.Addr()), fmt.Sprintf("NETMASK%d=%s", further, dotted(of)))
 	}
-	return strings.Join(lines, "\n")
+	return strings.Join(append(lines, p.resolvingIfcfg()...), "\n")
 }
 
 // gateway is what the machine's default route over the bridge leads to; zero if

@@ -29,6 +29,12 @@ func (m *Machine) setMTU(name string, mtu int) error {
 	return m.onLink(name, "set the MTU of "+name, nil, func(l netlink.Link) error { return m.handle.LinkSetMTU(l, mtu) })
 }
 
+func (m *Machine) setHardwareAddress(name string, mac net.HardwareAddr) error {
+	return m.onLink(name, "set the hardware address of "+name, nil, func(l netlink.Link) error {
+		return announcing(name, func() error { return m.handle.LinkSetHardwareAddr(l, mac) })
+	})
+}
+
 func (m *Machine) setUp(name string) error {
 	return m.onLink(name, "bring up "+name, nil, m.handle.LinkSetUp)
 }

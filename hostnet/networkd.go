@@ -33,6 +33,8 @@ func (p *planner) persistNetworkd() {
 	if first := filepath.Base(p.uplink.Networkd); p.uplink.Networkd != "" && first < filepath.Base(own) {
 		p.refuse("%s comes before %s, so systemd-networkd would not read that: rename it", p.uplink.Networkd, own)
 	}
+	p.refuseLease(networkdPath(p.wishes.Bridge, "network"))
+	p.warnOfDropIns()
 	p.wantFile(networkdPath(p.wishes.Bridge, "netdev"), p.netdev(), "Name="+p.wishes.Bridge, "Kind=bridge")
 	p.wantFile(networkdPath(p.wishes.Bridge, "network"), p.bridgeNetwork(), "Name="+p.wishes.Bridge, "Address="+p.wishes.Address.String())
 	text := fmt.Sprintf("[Match]\nName=%s\n\n[Link]\nMTUBytes=%d\n\n[Network]\nBridge=%s\nLinkLocalAddressing=no\n", p.uplink.Name, p.uplink.MTU, p.wishes.Bridge)
@@ -82,13 +84,7 @@ func (p *planner) bridgeNetwork() string {
 	for _, a := range further {
 		lines = append(lines, "Address="+a.String())
 	}
-	servers := p.uplink.DNS
-	if len(servers) == 0 {
-		servers = p.bridge.DNS
-	}
-	for _, server := range servers {
-		lines = append(lines, "DNS="+server)
-	}
+	lines = append(lines, p.resolvingLines()...)
 	var sections []string
 	for _, r := range routes {
 		if section := networkdRoute(r); section != "" {

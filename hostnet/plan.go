@@ -95,11 +95,12 @@ func (p *planner) chooseMTU() {
 // choosePersist follows whoever configures the uplink today.
 func (p *planner) choosePersist() {
 	_, scripts := p.facts.Files[ifcfgPath(p.uplink.Name)]
+	_, ours := p.facts.Files[networkdPath(p.uplink.Name, "network")] // networkd may not have read it yet
 	switch {
 	case p.wishes.Persist != PersistAuto:
 	case scripts:
 		p.wishes.Persist = PersistIfcfg
-	case p.uplink.Networkd != "":
+	case ours || p.uplink.Networkd != "":
 		p.wishes.Persist = PersistNetworkd
 	default:
 		p.wishes.Persist = PersistNone
@@ -115,6 +116,7 @@ func (p *planner) prepareBridge() {
 	case !p.bridge.Up:
 		p.add(&bringUp{Link: p.bridge.Name})
 	}
+	p.nameLikeUplink()
 	if !p.bridged || !holds(p.bridge, p.wishes.Address.Addr()) {
 		p.add(&addAddress{Link: p.wishes.Bridge, Address: p.wishes.Address, Waits: !p.inBridge()})
 	}

@@ -52,6 +52,13 @@ func address(text string) netlink.Addr {
 	return *a
 }
 
+// leased is an address that DHCP gave for an hour.
+func leased(text string) netlink.Addr {
+	a := address(text)
+	a.ValidLft = 3600
+	return a
+}
+
 func subnet(text string) *net.IPNet {
 	p := netip.MustParsePrefix(text)
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
@@ -82,6 +89,15 @@ func bridged(f *hostnet.Facts) {
 	f.Networks = []engine.Network{mynet()}
 }
 
+// rebooted is the machine when Docker made the bridge after a boot: eth0 is no
+// port of it.
+func rebooted(f *hostnet.Facts) {
+	eth0 := f.Links[1]
+	bridged(f)
+	f.Links[1], f.Links[3].MAC = eth0, mac(9)
+	f.Routes = []netlink.Route{connected(2, "10.50.0.0/24", "10.50.0.5"), byDefault(2, "10.50.0.1"), connected(4, "10.50.0.0/24", "10.50.0.5")}
+}
+
 func mynet() engine.Network {
 	return engine.Network{
 		ID: "1", Name: "mynet", Driver: "bridge",
@@ -103,20 +119,47 @@ func TestNewPlan_refused(t *testing.T) {
 		wish  func(*hostnet.Wishes)
 		want  string
 	}{
-		"no such uplink":  {wish: func(w *hostnet.Wishes) { w.Uplink = "eth7" }, want: "there is no device eth7: name one of eth0, eth1 with --uplink"},
-		"no default":      {facts: func(f *hostnet.Facts) { f.Routes = nil }, want: "there is no default route that would tell the uplink: name one of eth0, eth1 with --uplink"},
-		"another bridge":  {facts: bridged, wish: func(w *hostnet.Wishes) { w.Bridge = "br1" }, want: "the default route leads over the bridge br0: use that with --bridge br0, or name a device with --uplink"},
-		"another's port":  {facts: bridged, wish: func(w *hostnet.Wishes) { w.Bridge, w.Uplink, w.Network = "br1", "eth0", "n" }, want: "eth0 is a port of br0 already: use that with --bridge br0, or choose another --uplink; and br0 has 10.50.0.5: remove it there, or choose another --ip"},
-		"part of a bond":  {facts: func(f *hostnet.Facts) { f.Links[1].Bridge = 3; f.Links[2].Kind = "bond" }, want: "eth0 belongs to eth1: choose --uplink eth1"},
-		"wireless":        {facts: func(f *hostnet.Facts) { f.Links[1].Wireless = true }, want: "eth0 is wireless, and access points do not take frames of others than the station itself: choose a wired --uplink"},
-		"a tunnel":        {facts: func(f *hostnet.Facts) { f.Links[1].Ethernet = false }, want: "eth0 is not an Ethernet device: choose another --uplink"},
-		"macvlan on it":   {facts: func(f *hostnet.Facts) { f.Links[2].Parent, f.Links[2].Kind = 2, "macvlan" }, want: "eth1 stands on eth0, which then cannot join a bridge: remove it, or choose another --uplink"},
+		"no such uplink": {wish: func(w *hostnet.Wishes) { w.Uplink = "eth7" }, want: "there is no device eth7: name one of eth0, eth1 with --uplink"},
+		"no default":     {facts: func(f *hostnet.Facts) { f.Routes = nil }, want: "there is no default route that would tell the uplink: name one of eth0, eth1 with --uplink"},
+		"another bridge": {facts: bridged, wish: func(w *hostnet.Wishes) { w.Bridge = "br1" }, want: "the default route leads over the bridge br0: use that with --bridge br0, or name a device with --uplink"},
+		"another's port": {facts: bridged, wish: func(w *hostnet.Wishes) { w.Bridge, w.Uplink, w.Network = "br1", "eth0", "n" }, want: "eth0 is a port of br0 already: use that with --bridge br0, or choose another --uplink; and br0 has 10.50.0.5: remove it there, or choose another --ip"},
+		"part of a bond": {facts: func(f *hostnet.Facts) { f.Links[1].Bridge = 3; f.Links[2].Kind = "bond" }, want: "eth0 belongs to eth1: choose --uplink eth1"},
+		"wireless":       {facts: func(f *hostnet.Facts) { f.Links[1].Wireless = true }, want: "eth0 is wireless, and access points do not take frames of others than the station itself: choose a wired --uplink"},
+		"a tunnel":       {facts: func(f *hostnet.Facts) { f.Links[1].Ethernet = false }, want: "eth0 is not an Ethernet device: choose another --uplink"},
+		"macvlan on it":  {facts: func(f *hostnet.Facts) { f.Links[2].Parent, f.Links[2].Kind = 2, "macvlan" }, want: "eth1 stands on eth0, which then cannot join a bridge: remove it, or choose another --uplink"},
+		"a Docker network on it": {facts: func(f *hostnet.Facts) {
+			f.Networks = []engine.Network{{Name: "lan", Driver: "macvlan", Options: map[string]string{"parent": "eth0"}}, {Name: "other", Driver: "ipvlan", Options: map[string]string{"parent": "eth1"}}}
+		}, want: "the Docker network lan (macvlan) stands on eth0, which then cannot join a bridge: remove it with `docker network rm lan`, or choose another --uplink"},
+		"a bridge as uplink": {facts: func(f *hostnet.Facts) { f.Links[2].Kind = "bridge" }, wish: func(w *hostnet.Wishes) { w.Uplink = "eth1" }, want: "eth1 is a bridge, which cannot be a port of another: use it with --bridge eth1 and one of its ports as --uplink, or choose another --uplink; and eth0 has 10.50.0.5: remove it there, or choose another --ip"},
+		"a VLAN of the bridge": {facts: func(f *hostnet.Facts) {
+			bridged(f)
+			f.Links[2].Name, f.Links[2].Kind, f.Links[2].Parent = "br0.7", "vlan", 4
+			f.Links[4].Bridge = 0
+			f.Links[1].Bridge = 0
+		}, wish: func(w *hostnet.Wishes) { w.Uplink = "br0.7" }, want: "br0.7 stands on the bridge br0, and cannot be its uplink: choose another --bridge or --uplink"},
+		"a lease that the default route needs": {facts: func(f *hostnet.Facts) {
+			f.Links[1].Networkd, f.Links[1].Addresses = "/etc/systemd/network/10-lan.network", []netlink.Addr{leased("192.0.2.9/28")}
+			f.Routes = []netlink.Route{byDefault(2, "192.0.2.1")}
+		}, wish: func(w *hostnet.Wishes) { w.Uplink = "eth0" }, want: "the route default via 192.0.2.1 needs 192.0.2.9/28, which DHCP gave, and br0 would not have it after the next boot: make that address static first, or choose --persist none"},
+		"a lease that a route comes from": {facts: func(f *hostnet.Facts) {
+			f.Files["/etc/sysconfig/network-scripts/ifcfg-eth0"] = "BOOTPROTO=dhcp\n"
+			f.Links[1].Addresses = []netlink.Addr{leased("10.50.0.77/24")}
+			f.Routes[1].Src = net.ParseIP("10.50.0.77")
+		}, want: "the route default via 10.50.0.1 needs 10.50.0.77/24, which DHCP gave, and br0 would not have it after the next boot: make that address static first, or choose --persist none"},
 		"bridge = uplink": {wish: func(w *hostnet.Wishes) { w.Bridge, w.Uplink = "eth0", "eth0" }, want: "eth0 cannot be its own uplink: choose another --bridge or --uplink; and eth0 exists and is not a bridge: choose another --bridge"},
 		"not a bridge":    {wish: func(w *hostnet.Wishes) { w.Bridge = "eth1" }, want: "eth1 exists and is not a bridge: choose another --bridge"},
 		"other ports": {facts: func(f *hostnet.Facts) {
 			f.Links[2].Bridge = 4
 			f.Links = append(f.Links, hostnet.Link{Index: 4, Name: "br0", Kind: "bridge", Up: true})
 		}, want: "the bridge br0 has other ports (eth1), which eth0 would be joined with: choose another --bridge"},
+		"other ports beside Docker's": {facts: func(f *hostnet.Facts) {
+			rebooted(f)
+			f.Links[2].Bridge = 4
+		}, want: "the bridge br0 has other ports (eth1, veth1), which eth0 would be joined with: choose another --bridge"},
+		"containers' ports of another network": {facts: func(f *hostnet.Facts) {
+			rebooted(f)
+			f.Networks[0].Options["com.docker.network.bridge.name"] = "br7"
+		}, want: "the bridge br0 has other ports (veth1), which eth0 would be joined with: choose another --bridge; and there is a Docker network mynet with com.docker.network.bridge.name=br7, not br0: remove it with `docker network rm mynet`, or choose another --name"},
 		"Docker would take an address away": {
 			facts: bridged, wish: func(w *hostnet.Wishes) { w.Address = netip.MustParsePrefix("10.50.0.9/24"); w.Network = "n" },
 			want: "br0 has 10.50.0.5/24 before 10.50.0.9/24, and Docker would take it away: use it with --ip 10.50.0.5, or remove it; and the Docker network mynet is on br0 already: take it with --name mynet, or choose another --bridge",
@@ -129,7 +172,7 @@ func TestNewPlan_refused(t *testing.T) {
 		},
 		"too large": {wish: func(w *hostnet.Wishes) { w.MTU = 1501 }, want: "eth0 carries packets of 1500 bytes at most: choose a --mtu up to that"},
 		"too small": {wish: func(w *hostnet.Wishes) { w.MTU = 1 }, want: "an MTU of 1 cannot be: choose a --mtu from 68 to 65535"},
-		"no plugin": {facts: func(f *hostnet.Facts) { f.Drivers = []string{"other"} }, want: "Docker finds no plugin ipamlog here: start `ipamlog serve` first"},
+		"no plugin": {facts: func(f *hostnet.Facts) { f.Drivers = []string{"other"} }, want: "no plugin ipamlog answers Docker here: start `ipamlog serve` first"},
 		"another subnet of the network": {facts: func(f *hostnet.Facts) {
 			n := mynet()
 			n.IPAM.Pools[0].Subnet = netip.MustParsePrefix("10.0.0.0/8")
@@ -214,13 +257,18 @@ func TestNewPlan_warnings(t *testing.T) {
 		wish  func(*hostnet.Wishes)
 		want  string
 	}{
-		"nothing persists": {want: "neither network scripts nor systemd-networkd configure eth0"},
-		"NetworkManager":   {facts: func(f *hostnet.Facts) { f.Links[1].NetworkManager = true }, want: "`nmcli device set eth0 managed no` and `nmcli device set br0 managed no`"},
-		"networkd":         {facts: func(f *hostnet.Facts) { f.Links[1].Networkd = "/etc/systemd/network/10-lan.network" }, wish: func(w *hostnet.Wishes) { w.Persist = hostnet.PersistNone }, want: "systemd-networkd manages eth0 by 10-lan.network and may undo this: choose --persist networkd"},
-		"down":             {facts: func(f *hostnet.Facts) { f.Links[1].Up = false }, want: "eth0 is down: bring it up with `ip link set eth0 up`"},
-		"DHCP":             {facts: func(f *hostnet.Facts) { f.Links[1].Addresses[0].ValidLft = 3600 }, want: "eth0 was given 10.50.0.5 by DHCP"},
-		"another address":  {wish: func(w *hostnet.Wishes) { w.Address = netip.MustParsePrefix("10.50.0.9/24") }, want: "new connections of this machine will come from 10.50.0.9, no longer from 10.50.0.5"},
-		"in it twice":      {facts: func(f *hostnet.Facts) { f.Links[2].Addresses = []netlink.Addr{address("10.50.0.6/24")} }, want: "eth1 is in 10.50.0.0/24 too"},
+		"nothing persists":         {want: "neither network scripts nor systemd-networkd configure eth0"},
+		"NetworkManager":           {facts: func(f *hostnet.Facts) { f.Links[1].NetworkManager = true }, want: "`nmcli device set eth0 managed no` and `nmcli device set br0 managed no`"},
+		"networkd":                 {facts: func(f *hostnet.Facts) { f.Links[1].Networkd = "/etc/systemd/network/10-lan.network" }, wish: func(w *hostnet.Wishes) { w.Persist = hostnet.PersistNone }, want: "systemd-networkd manages eth0 by 10-lan.network and may undo this: choose --persist networkd"},
+		"file that cannot be read": {facts: func(f *hostnet.Facts) { f.Links[1].Networkd = "/etc/systemd/network/10-lan.network" }, want: "/etc/systemd/network/10-lan.network cannot be read, and what it says of DNS, Domains and NTP is not written for br0: add that to /etc/systemd/network/00-ipamlog-br0.network by hand"},
+		"drop-ins": {facts: func(f *hostnet.Facts) {
+			f.Links[1].Networkd, f.Links[1].NetworkdDropIns = "/etc/systemd/network/10-lan.network", []string{"/etc/systemd/network/10-lan.network.d/dns.conf"}
+			f.Files["/etc/systemd/network/10-lan.network"] = "[Network]\n"
+		}, want: "what dns.conf says beside 10-lan.network is not written for br0: add it to /etc/systemd/network/00-ipamlog-br0.network by hand where it matters"},
+		"down":            {facts: func(f *hostnet.Facts) { f.Links[1].Up = false }, want: "eth0 is down: bring it up with `ip link set eth0 up`"},
+		"DHCP":            {facts: func(f *hostnet.Facts) { f.Links[1].Addresses[0].ValidLft = 3600 }, want: "eth0 was given 10.50.0.5 by DHCP"},
+		"another address": {wish: func(w *hostnet.Wishes) { w.Address = netip.MustParsePrefix("10.50.0.9/24") }, want: "new connections of this machine will come from 10.50.0.9, no longer from 10.50.0.5"},
+		"in it twice":     {facts: func(f *hostnet.Facts) { f.Links[2].Addresses = []netlink.Addr{address("10.50.0.6/24")} }, want: "eth1 is in 10.50.0.0/24 too"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := wishes()
@@ -260,6 +308,42 @@ func TestNewPlan_nothing(t *testing.T) {
 	}
 }
 
+// Of a bridge that Docker made after a boot, the uplink is what is missing.
+func TestNewPlan_rebooted(t *testing.T) {
+	p, err := hostnet.NewPlan(paper(rebooted), wishes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"give br0 the hardware address of eth0, 02:00:00:00:00:05", "move eth0 into br0, with 10.50.0.5/24, the route default via 10.50.0.1"}
+	if diff := cmp.Diff(want, lines(p)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A machine whose files are ours is one that networkd configures, whether or not
+// it has read them yet.
+func TestNewPlan_ourFiles(t *testing.T) {
+	f, w := paper(), wishes()
+	w.Persist = hostnet.PersistNetworkd
+	p, err := hostnet.NewPlan(f, w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bridged(&f)
+	for _, s := range p.Steps {
+		if file, ok := s.(*hostnet.WriteFile); ok {
+			f.Files[file.Path] = file.Content
+		}
+	}
+	p, err = hostnet.NewPlan(f, wishes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Persist != hostnet.PersistNetworkd || len(p.Steps) > 0 || len(p.Warnings) > 0 {
+		t.Errorf("persist %q, steps %q, warnings %q", p.Persist, lines(p), p.Warnings)
+	}
+}
+
 // The files for the next boot.
 func TestNewPlan_files(t *testing.T) {
 	scripts := func(f *hostnet.Facts) {
@@ -292,6 +376,12 @@ func TestNewPlan_files(t *testing.T) {
 				f.Links = append(f.Links, hostnet.Link{Index: 8 + i, Name: name, Kind: "vlan", Parent: 2, Up: true, Ethernet: true, MTU: 9000, MAC: mac(5)})
 			}
 			f.Links[2].Kind = "veth" // the other end of the cable, in a test's machine
+		}}},
+		"ifcfg-dns": {facts: []func(*hostnet.Facts){scripts, func(f *hostnet.Facts) {
+			f.Files["/etc/sysconfig/network-scripts/ifcfg-eth0"] += "\nDNS1=10.50.0.2\n DNS2=10.50.0.3\nDNSSEC=yes\nDOMAIN=\"example.org example.com\"\nSEARCH=example.net\n"
+		}}},
+		"networkd-dns": {facts: []func(*hostnet.Facts){networkd, func(f *hostnet.Facts) {
+			f.Files["/etc/systemd/network/10-lan.network"] = "[Match]\nName=eth0\n[Network]\nDNS=192.0.2.1\nDNS=\nDNS = 10.50.0.3\\\n  192.0.2.53\nDomains=example.org ~example.com\n# NTP=192.0.2.2\nNTP=192.0.2.1\n[Route]\nNTP=192.0.2.3\n"
 		}}},
 		"networkd-first-route": {facts: []func(*hostnet.Facts){networkd, func(f *hostnet.Facts) { f.Routes = nil }}, wish: func(w *hostnet.Wishes) { w.Uplink = "eth0" }},
 	} {

@@ -4,6 +4,7 @@ package hostnet
 
 import (
 	"net/netip"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -62,7 +63,9 @@ const (
 	// the containers' default gateway, in place of the bridge's own.
 	auxiliaryRouter = "DefaultGatewayIPv4"
 	optionPool      = "pool"
-	bridgeDriver    = "bridge"
+	// optionParent is the device that a macvlan or ipvlan network stands on.
+	optionParent = "parent"
+	bridgeDriver = "bridge"
 )
 
 // dockerNetwork is the network as Docker has to be asked for it. Frames between
@@ -91,6 +94,22 @@ func (w Wishes) dockerNetwork() engine.Network {
 	return n
 }
 
+// Check finds, of what a user chooses, what no machine could do.
+func (w Wishes) Check() error {
+	switch {
+	case !isDeviceName(w.Bridge):
+		return errors.Newf("%q cannot be a device's name: choose a --bridge of 1 to 15 characters such as br0", w.Bridge)
+	case !networkName.MatchString(w.Network):
+		return errors.Newf("%q cannot be the name of a Docker network: choose a --name of letters, digits and any of _ . - that starts with a letter or digit", w.Network)
+	case w.MTU != 0 && (w.MTU < 68 || w.MTU > 65535):
+		return errors.Newf("an MTU of %d cannot be: choose a --mtu from 68 to 65535", w.MTU)
+	}
+	return nil
+}
+
+// networkName is what Docker takes for one.
+var networkName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
+
 // check finds what no machine could do.
 func (w Wishes) check() error {
 	switch {
@@ -100,14 +119,8 @@ func (w Wishes) check() error {
 		return errors.Newf("the router %s is not in the subnet %s: mend it with host-range --gateway", w.Router, w.Address.Masked())
 	case w.Router == w.Address.Addr():
 		return errors.Newf("%s is the router's address: choose another --ip for this host", w.Router)
-	case !isDeviceName(w.Bridge):
-		return errors.Newf("%q cannot be a device's name: choose a --bridge of 1 to 15 characters such as br0", w.Bridge)
-	case w.Network == "":
-		return errors.New("the Docker network has no name: choose a --name")
-	case w.MTU != 0 && (w.MTU < 68 || w.MTU > 65535):
-		return errors.Newf("an MTU of %d cannot be: choose a --mtu from 68 to 65535", w.MTU)
 	}
-	return nil
+	return w.Check()
 }
 
 func isDeviceName(name string) bool {
