@@ -45,6 +45,8 @@ func (p *Pool) allocateRouter(t *allocateTask) {
 	pool := p.state.Pool().Value
 	named := t.ask.Address.IsValid()
 	switch {
+	case named && t.ask.Address != pool.Router && events.InRanges(pool.HostRanges, t.ask.Address):
+		p.allocateThis(t, events.Gateway) // the host's own bridge
 	case pool.Router.IsValid() && named && t.ask.Address != pool.Router:
 		t.answer(Answer{}, errors.Wrapf(ErrContradicts, "the router of pool %s is %s, not %s", label(pool), pool.Router, t.ask.Address))
 	case pool.Router.IsValid():

@@ -410,5 +410,13 @@ func TestRouterInAHostRange(t *testing.T) {
 		h2.ask(second, gateway(router))
 		h2.ask(second, plain(router)) // some name it as both
 		b.agree(first)
+
+		// What create-network makes: the bridge's own address, and the router beside it.
+		bridge := fmt.Sprintf("10.%d.0.9", i)
+		b.bridge("h1", first, bridge)
+		third := h1.pool(r)
+		h1.ask(third, gateway(bridge))
+		h1.ask(third, plain(router))
+		b.agree(first)
 	}
 }
