@@ -189,19 +189,11 @@ func match(pools []etcdlog.PoolEntry, r PoolRequest) (*etcdlog.PoolEntry, error)
 			return nil, errors.Wrapf(ErrContradicts, "pool %s is %s, not a /%d", r.Name, pool.Value.Subnet, r.Bits)
 		}
 		if err := r.Wish.contradicts(pool.Value); err != nil {
-			return nil, errors.Wrapf(ErrContradicts, "pool %s: %s", label(pool.Value), err)
+			return nil, errors.Wrapf(ErrContradicts, "pool %s: %s", pool.Value.Title(), err)
 		}
 		return pool, nil
 	}
 	return nil, nil
-}
-
-// label is what users know a pool by.
-func label(p events.Pool) string {
-	if p.Name != "" {
-		return p.Name
-	}
-	return p.Subnet.String()
 }
 
 // planJoin opens a grant in a pool that exists. In the global space, and in a
@@ -265,7 +257,7 @@ func checkRange(r netip.Prefix, pool events.Pool) error {
 		return errors.Wrapf(ErrOutOfRange, "range %s is beyond the first 2^63 addresses of %s, out of which addresses are picked", r, pool.Subnet)
 	}
 	if !pool.Undivided() && subnet.Assignable(pool.Layout, r).Total() == 0 {
-		return errors.Wrapf(ErrContradicts, "pool %s gives out no address of range %s on its own", label(pool), r)
+		return errors.Wrapf(ErrContradicts, "pool %s gives out no address of range %s on its own", pool.Title(), r)
 	}
 	return nil
 }
@@ -280,7 +272,7 @@ func takenFor(r PoolRequest, pools []etcdlog.PoolEntry) []etcdlog.PoolEntry {
 	case r.Name != "" || r.node != "":
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(pools), func(e etcdlog.PoolEntry) bool { return e.Value.Name != "" || e.Value.Node != "" })
+	return slices.DeleteFunc(slices.Clone(pools), func(e etcdlog.PoolEntry) bool { return e.Value.Apart() })
 }
 
 func (h *Host) refuseOverlap(ctx context.Context, r PoolRequest, taken []etcdlog.PoolEntry) error {
@@ -292,7 +284,7 @@ func (h *Host) refuseOverlap(ctx context.Context, r PoolRequest, taken []etcdlog
 		if h.retireEmpty(ctx, e) {
 			continue
 		}
-		return errors.Wrapf(ErrOverlap, "%s overlaps with pool %s (%s)", r.Subnet, label(e.Value), e.Value.Subnet)
+		return errors.Wrapf(ErrOverlap, "%s overlaps with pool %s (%s)", r.Subnet, e.Value.Title(), e.Value.Subnet)
 	}
 	return nil
 }

@@ -48,7 +48,7 @@ func (p *Pool) allocateRouter(t *allocateTask) {
 	case named && t.ask.Address != pool.Router && events.InRanges(pool.HostRanges, t.ask.Address):
 		p.allocateThis(t, events.Gateway) // the host's own bridge
 	case pool.Router.IsValid() && named && t.ask.Address != pool.Router:
-		t.answer(Answer{}, errors.Wrapf(ErrContradicts, "the router of pool %s is %s, not %s", label(pool), pool.Router, t.ask.Address))
+		t.answer(Answer{}, errors.Wrapf(ErrContradicts, "the router of pool %s is %s, not %s", pool.Title(), pool.Router, t.ask.Address))
 	case pool.Router.IsValid():
 		t.ask.Address = pool.Router
 		p.allocateThis(t, events.Gateway)

@@ -3,7 +3,6 @@
 package actor
 
 import (
-	"context"
 	"net/netip"
 	"time"
 
@@ -70,35 +69,32 @@ func (p *Pool) remember() {
 	m := &memory{by: p.policy().Sticky, last: map[string]had{}, owners: map[netip.Addr]had{}}
 	p.memory = m
 	p.spawn(func() {
-		read := make(chan struct{})
-		go func() {
-			defer close(read)
-			records, err := p.writer.Log().Since(p.life, events.PoolStream(p.id), p.id.Time().Add(-clockSlack))
-			p.post(func() {
-				if err != nil {
-					p.log.Warn().Err(err).Msg("the log could not be read for the addresses that endpoints had: they may get others")
-				}
-				for _, r := range records {
-					for _, e := range r.Events {
-						if e, ok := e.(events.AddressAllocated); ok {
-							m.note(e, r.Revision)
-						}
+		records, err := p.writer.Log().Since(p.life, events.PoolStream(p.id), p.id.Time().Add(-clockSlack))
+		p.post(func() {
+			if err != nil {
+				p.log.Warn().Err(err).Msg("the log could not be read for the addresses that endpoints had: they may get others")
+			}
+			for _, r := range records {
+				for _, e := range r.Events {
+					if e, ok := e.(events.AddressAllocated); ok {
+						m.note(e, r.Revision)
 					}
 				}
-			})
-		}()
-		patience, cancel := context.WithTimeout(p.life, recallPatience)
-		defer cancel()
+			}
+			p.recalled(m)
+		})
+	})
+	p.spawn(func() {
 		select {
-		case <-read:
-		case <-patience.Done():
+		case <-time.After(recallPatience):
+		case <-p.life.Done():
 		}
 		p.post(func() { p.recalled(m) })
-		<-read
 	})
 }
 
-// recalled lets those go on who waited for the memory.
+// recalled lets those go on who waited for the memory: it was read, or that takes
+// too long.
 func (p *Pool) recalled(m *memory) {
 	m.read = true
 	waiting := m.waiting

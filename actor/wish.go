@@ -4,7 +4,6 @@ package actor
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/cockroachdb/errors"
 	"go4.org/netipx"
@@ -82,13 +81,5 @@ func listed(ranges []netipx.IPRange) string {
 	if len(ranges) == 0 {
 		return "none"
 	}
-	words := make([]string, 0, len(ranges))
-	for _, r := range ranges {
-		if r.From() == r.To() {
-			words = append(words, r.From().String())
-		} else {
-			words = append(words, r.String())
-		}
-	}
-	return strings.Join(words, ",")
+	return events.FormatRanges(ranges, ",")
 }

@@ -118,7 +118,7 @@ func (s *session) report(out operator.Outcome, err error) error {
 	for _, note := range out.Notes {
 		s.note("ipamlog: note: %s", note)
 	}
-	if s.out.Format == render.FormatJSON || s.out.Format == render.FormatJSONL {
+	if s.out.ForPrograms() {
 		return render.JSON(s.out, out)
 	}
 	for _, line := range out.Said {

@@ -175,9 +175,9 @@ func (c *creation) prepareAndRun(cmd *cobra.Command, cfg config.Config, open ope
 // taken for nothing is given back, unless it may be in use.
 func (c *creation) run(ctx context.Context) (err error) {
 	if !c.dryRun {
-		unlock, err := c.machine.Lock()
-		if err != nil {
-			return err
+		unlock, lockErr := c.machine.Lock()
+		if lockErr != nil {
+			return lockErr
 		}
 		defer func() { err = errors.CombineErrors(err, unlock()) }()
 	}
@@ -299,7 +299,7 @@ type result struct {
 
 func (c *creation) foretell(a operator.HostAddress, plan *hostnet.Plan) error {
 	c.warn(plan)
-	if c.forPrograms() {
+	if c.out.ForPrograms() {
 		return render.JSON(c.out, c.result(a, plan))
 	}
 	steps := stepsOf(a, plan)
@@ -315,7 +315,7 @@ func (c *creation) foretell(a operator.HostAddress, plan *hostnet.Plan) error {
 
 func (c *creation) report(a operator.HostAddress, plan *hostnet.Plan) error {
 	switch {
-	case c.forPrograms():
+	case c.out.ForPrograms():
 		return render.JSON(c.out, c.result(a, plan))
 	case len(stepsOf(a, plan)) == 0:
 		return c.say("nothing to do: Docker network %s is on %s, which has %s", plan.Network, plan.Bridge, a.Prefix())
@@ -355,10 +355,6 @@ func stepsOf(a operator.HostAddress, plan *hostnet.Plan) []string {
 	return steps
 }
 
-func (c *creation) forPrograms() bool {
-	return c.out.Format == render.FormatJSON || c.out.Format == render.FormatJSONL
-}
-
 func (c *creation) warn(plan *hostnet.Plan) {
 	for _, w := range plan.Warnings {
 		warn(c.stderr, "%s", w)
@@ -367,7 +363,7 @@ func (c *creation) warn(plan *hostnet.Plan) {
 
 // tell tells of a step while it goes on, to people alone.
 func (c *creation) tell(step string, stage hostnet.Stage) {
-	if c.forPrograms() {
+	if c.out.ForPrograms() {
 		return
 	}
 	var done, undone string

@@ -107,7 +107,7 @@ func leave(dump *legacy.Dump, text string) error {
 	before := len(dump.Pools)
 	var there []string
 	dump.Pools = slices.DeleteFunc(dump.Pools, func(p legacy.Pool) bool {
-		there = append(there, p.Space+"/"+p.Subnet.String())
+		there = append(there, p.InSpace())
 		return p.Subnet == prefix && (space == "" || space == p.Space)
 	})
 	if len(dump.Pools) == before {
@@ -118,7 +118,7 @@ func leave(dump *legacy.Dump, text string) error {
 
 // imported tells what an import did, or would do.
 func (s *session) imported(plan *operator.Import, dryRun bool) error {
-	if s.out.Format == render.FormatJSON || s.out.Format == render.FormatJSONL {
+	if s.out.ForPrograms() {
 		return render.JSON(s.out, plan)
 	}
 	made, reserved, hosts := "was made", "reserved", "given to hosts"

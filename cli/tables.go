@@ -124,15 +124,15 @@ func (s *session) pools() render.Table[replay.PoolState] {
 			{Name: "id", Value: func(x p) string { return x.ID.String() }},
 			{Name: "space", Value: func(x p) string { return string(x.Space) }},
 			{Name: "subnet", Value: func(x p) string { return x.Subnet.String() }},
-			{Name: "ranges", Value: func(x p) string { return ranges(x.Ranges, " ") }, Human: func(x p) string { return briefly(x.Ranges) }},
+			{Name: "ranges", Value: func(x p) string { return events.FormatRanges(x.Ranges, " ") }, Human: func(x p) string { return briefly(x.Ranges) }},
 			{Name: "size", Value: func(x p) string { return x.Size.String() }},
 			{Name: "held", Value: func(x p) string { return strconv.Itoa(x.Held) }},
 			{Name: "free", Value: func(x p) string { return x.Free.String() }},
 			{Name: "suspected", Value: func(x p) string { return strconv.Itoa(x.Suspected) }},
 			{Name: "hosts", Value: func(x p) string { return strings.Join(x.Hosts, " ") }, Human: func(x p) string { return strings.Join(x.Hosts, ",") }},
 			{Name: "policy", Value: func(x p) string { return fmt.Sprint(x.Policy) }},
-			{Name: "exclude", Detail: true, Value: func(x p) string { return ranges(x.Exclude, " ") }},
-			{Name: "host_ranges", Detail: true, Value: func(x p) string { return ranges(x.HostRanges, " ") }},
+			{Name: "exclude", Detail: true, Value: func(x p) string { return events.FormatRanges(x.Exclude, " ") }},
+			{Name: "host_ranges", Detail: true, Value: func(x p) string { return events.FormatRanges(x.HostRanges, " ") }},
 			{Name: "router", Detail: true, Value: func(x p) string { return router(x.Router) }},
 		},
 		Emphasis: func(x p) render.Emphasis {
@@ -144,26 +144,13 @@ func (s *session) pools() render.Table[replay.PoolState] {
 	}
 }
 
-// ranges lists what there is of a pool; one of a single address is that address.
-func ranges(list []netipx.IPRange, between string) string {
-	texts := make([]string, 0, len(list))
-	for _, r := range list {
-		if r.From() == r.To() {
-			texts = append(texts, r.From().String())
-		} else {
-			texts = append(texts, r.String())
-		}
-	}
-	return strings.Join(texts, between)
-}
-
 // briefly lists the first two of them, and how many more there are.
 func briefly(list []netipx.IPRange) string {
 	const shown = 2
 	if more := len(list) - shown; more > 0 {
-		return ranges(list[:shown], ",") + ",+" + strconv.Itoa(more)
+		return events.FormatRanges(list[:shown], ",") + ",+" + strconv.Itoa(more)
 	}
-	return ranges(list, ",")
+	return events.FormatRanges(list, ",")
 }
 
 func router(a netip.Addr) string {
@@ -181,7 +168,7 @@ func layout(l events.Layout) string {
 		}
 		return what + "=" + value
 	}
-	return words(of("range", ranges(l.Ranges, ",")), of("exclude", ranges(l.Exclude, ",")), of("host-range", ranges(l.HostRanges, ",")), of("router", router(l.Router)))
+	return words(of("range", events.FormatRanges(l.Ranges, ",")), of("exclude", events.FormatRanges(l.Exclude, ",")), of("host-range", events.FormatRanges(l.HostRanges, ",")), of("router", router(l.Router)))
 }
 
 // events is the table of events.

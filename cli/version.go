@@ -36,7 +36,7 @@ Exit status: 0 done; 2 wrong usage.`,
 				Version: orUnknown(build.Version), Commit: orUnknown(build.Commit), Go: runtime.Version(),
 				Platform: runtime.GOOS + "/" + runtime.GOARCH, Events: events.Version, Store: etcdlog.Format,
 			}
-			if out.Format == render.FormatJSON || out.Format == render.FormatJSONL {
+			if out.ForPrograms() {
 				return render.JSON(out, v)
 			}
 			_, err = fmt.Fprintf(out.Writer, "ipamlog %s (commit %s, %s, %s, events in format %d, store in format %d)\n",

@@ -163,6 +163,23 @@ type HostAdopted struct {
 	Extra       `json:"-"`
 }
 
+// AddressOf is the address that an event begins or ends a holding of; false for an
+// event about something else.
+func AddressOf(e Event) (netip.Addr, bool) {
+	switch e := e.(type) {
+	case AddressAllocated:
+		return e.Address, true
+	case AddressReleased:
+		return e.Address, true
+	case AddressReserved:
+		return e.Address, true
+	case AddressUnreserved:
+		return e.Address, true
+	default:
+		return netip.Addr{}, false
+	}
+}
+
 // Unknown is an event written by a newer version, of a type or with a word that
 // this one does not know: kept whole and shown, never dropped. State cannot be decided on it, so [Guards.Apply] refuses it.
 type Unknown struct {

@@ -5,6 +5,7 @@ package events
 import (
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/cockroachdb/errors"
 )
@@ -39,6 +40,31 @@ type Pool struct {
 	Node  string `json:"node,omitempty"`
 	Extra `json:"-"`
 }
+
+// maxPoolName bounds a pool's name, in bytes.
+const maxPoolName = 128
+
+// ValidPoolName says whether a text can be a pool's name: 1 to 128 letters, digits,
+// dots, dashes and underscores.
+func ValidPoolName(s string) bool {
+	foreign := func(c rune) bool {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		return !letter && !strings.ContainsRune(".-_", c)
+	}
+	return s != "" && len(s) <= maxPoolName && !strings.ContainsFunc(s, foreign)
+}
+
+// Title is what people call a pool: its name, or its subnet if it has none.
+func (p Pool) Title() string {
+	if p.Name != "" {
+		return p.Name
+	}
+	return p.Subnet.String()
+}
+
+// Apart says whether a pool may overlap others: one with a name is apart from
+// everything, a node's mirror from all but the Swarm network it mirrors.
+func (p Pool) Apart() bool { return p.Name != "" || p.Node != "" }
 
 // GrantState is where a grant is in its life.
 type GrantState string

@@ -4,6 +4,7 @@ package events
 
 import (
 	"net/netip"
+	"strings"
 
 	"github.com/cockroachdb/errors"
 	"go4.org/netipx"
@@ -50,6 +51,23 @@ func InRanges(list []netipx.IPRange, a netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// FormatRange writes a range as people and options do: A-B, or one address alone.
+func FormatRange(r netipx.IPRange) string {
+	if r.From() == r.To() {
+		return r.From().String()
+	}
+	return r.String()
+}
+
+// FormatRanges writes a list of them, with a text between two.
+func FormatRanges(list []netipx.IPRange, between string) string {
+	texts := make([]string, 0, len(list))
+	for _, r := range list {
+		texts = append(texts, FormatRange(r))
+	}
+	return strings.Join(texts, between)
 }
 
 // check refuses what is not within the subnet, and lists that are not sorted and

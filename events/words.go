@@ -150,6 +150,9 @@ const (
 	PickRandom Pick = "random"
 )
 
+// Known says whether the policy is one of these.
+func (p Pick) Known() bool { return p == PickSerial || p == PickLowest || p == PickRandom }
+
 // GatewayMode says whose address a network's gateway is.
 type GatewayMode string
 
@@ -166,6 +169,11 @@ const (
 	GatewayNone GatewayMode = "none"
 )
 
+// Known says whether the mode is one of these.
+func (m GatewayMode) Known() bool {
+	return m == GatewayAuto || m == GatewayShared || m == GatewayHost || m == GatewayNone
+}
+
 // Sticky says by what an endpoint is known again that gets its last address back
 // while that is free.
 type Sticky string
@@ -176,6 +184,9 @@ const (
 	StickyName Sticky = "name"
 	StickyMAC  Sticky = "mac"
 )
+
+// Known says whether the way is one of these.
+func (s Sticky) Known() bool { return s == StickyNot || s == StickyName || s == StickyMAC }
 
 // Policy is how a pool gives out its addresses. It is fixed when the pool is
 // created; who joins later may repeat it but not contradict it.
@@ -201,19 +212,12 @@ func (p Policy) String() string {
 }
 
 func (p Policy) check() error {
-	switch p.Pick {
-	case PickSerial, PickLowest, PickRandom:
-	default:
+	switch {
+	case !p.Pick.Known():
 		return errors.Mark(errors.Newf("pick %q is not serial, lowest or random", p.Pick), errNewerWord)
-	}
-	switch p.Gateway {
-	case GatewayAuto, GatewayShared, GatewayHost, GatewayNone:
-	default:
+	case !p.Gateway.Known():
 		return errors.Mark(errors.Newf("gateway mode %q is unknown", p.Gateway), errNewerWord)
-	}
-	switch p.Sticky {
-	case StickyNot, StickyName, StickyMAC:
-	default:
+	case !p.Sticky.Known():
 		return errors.Mark(errors.Newf("sticky %q is neither name nor mac", p.Sticky), errNewerWord)
 	}
 	if p.Quarantine < 0 {

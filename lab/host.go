@@ -44,7 +44,9 @@ type initProcess struct {
 }
 
 // initScript is what init does. Waiting in the foreground makes it collect the
-// orphans that are process 1's to collect.
+// orphans that are process 1's to collect. IPv6 addresses are usable at once, and
+// not tentative for a second: nobody else has them, and what `ip addr` prints then
+// only changes when somebody changes it.
 const initScript = `
 set -e
 mount --make-rprivate /
@@ -55,6 +57,7 @@ mount --bind "$1/run" /run
 mount --bind "$1/etc" /etc
 mount --bind "$1/var-lib" /var/lib
 echo "$2" >/proc/sys/kernel/hostname
+echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad
 exec 3<&0
 echo ready
 cat <&3 >/dev/null &

@@ -53,6 +53,10 @@ type Pool struct {
 	Held []Holding
 }
 
+// InSpace is the pool's subnet with its space before it, as --leave-out takes it:
+// "local/10.1.0.0/16".
+func (p Pool) InSpace() string { return p.Space + "/" + p.Subnet.String() }
+
 // Kind says what holds an address.
 type Kind string
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"go4.org/netipx"
+
+	"github.com/ipamlog/ipamlog/events"
 )
 
 // A damaged store can have thousands of damaged keys; a warning names a few.
@@ -34,11 +36,7 @@ func (w *warnings) about(subnet netip.Prefix, what string, addresses *netipx.IPS
 func spelled(addresses *netipx.IPSet) []string {
 	var list []string
 	for _, r := range addresses.Ranges() {
-		if r.From() == r.To() {
-			list = append(list, r.From().String())
-		} else {
-			list = append(list, r.String())
-		}
+		list = append(list, events.FormatRange(r))
 	}
 	return list
 }
@@ -59,7 +57,7 @@ func (w *warnings) overlaps(pools []Pool) {
 			if b.Space != a.Space || b.Name != a.Name || !a.Subnet.Contains(b.Subnet.Addr()) {
 				break // none of those that follow starts within it either
 			}
-			w.add("%s and %s overlap, and each would give out addresses of the other: correct the mask that is wrong, or leave one out with --leave-out %s/%s", a.Subnet, b.Subnet, b.Space, b.Subnet)
+			w.add("%s and %s overlap, and each would give out addresses of the other: correct the mask that is wrong, or leave one out with --leave-out %s", a.Subnet, b.Subnet, b.InSpace())
 		}
 	}
 }

@@ -49,7 +49,7 @@ func (o *Operator) AddRange(ctx context.Context, pool string, r Range, wish acto
 			out.Notes = append(out.Notes, fmt.Sprintf("%s is the router of the pool: it is left out of the range", p.Router))
 		}
 		if same(before, p.Layout) && p.Kept {
-			out.Said = append(out.Said, fmt.Sprintf("nothing to do: containers get %s of pool %s already", r.IPRange, title(*p)))
+			out.Said = append(out.Said, fmt.Sprintf("nothing to do: containers get %s of pool %s already", r.IPRange, p.Title()))
 			return nil
 		}
 		if whole {
@@ -67,7 +67,7 @@ func (o *Operator) AddRange(ctx context.Context, pool string, r Range, wish acto
 func (o *Operator) RemoveRange(ctx context.Context, pool string, r Range, force bool) (Outcome, error) {
 	change := func(p *events.Pool, g events.Guards, _ bool, out *Outcome) error {
 		if _, some := meeting(p.Ranges, r.IPRange); !some {
-			return errors.Mark(errors.Newf("no range of pool %s has an address of %s: its ranges are %s", title(*p), r.IPRange, orNone(listed(p.Ranges))), ErrNotFound)
+			return errors.Mark(errors.Newf("no range of pool %s has an address of %s: its ranges are %s", p.Title(), r.IPRange, orNone(listed(p.Ranges))), ErrNotFound)
 		}
 		left, err := without(p.Ranges, r.IPRange)
 		if err != nil {
@@ -75,7 +75,7 @@ func (o *Operator) RemoveRange(ctx context.Context, pool string, r Range, force 
 		}
 		used := len(g.Grants) > 0 || len(g.Held) > 0 || len(p.HostRanges) > 0
 		if len(left) == 0 && used && !force {
-			return errors.Newf("%s is all that containers get in pool %s, and without a range they get all of %s: add another range first, or use --force", r.IPRange, title(*p), p.Subnet)
+			return errors.Newf("%s is all that containers get in pool %s, and without a range they get all of %s: add another range first, or use --force", r.IPRange, p.Title(), p.Subnet)
 		}
 		p.Ranges = left
 		if used || len(left) > 0 {
@@ -93,7 +93,7 @@ func given(p events.Pool) string {
 		what = listed(p.Ranges)
 	}
 	total := projection.NewSubnet(p.Subnet).Assignable(p.Layout, netip.Prefix{}).Total()
-	return fmt.Sprintf("containers get %s in pool %s: %s in all", what, title(p), count(total))
+	return fmt.Sprintf("containers get %s in pool %s: %s in all", what, p.Title(), count(total))
 }
 
 func orNone(s string) string {

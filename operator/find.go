@@ -9,25 +9,18 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/errors"
+	"go4.org/netipx"
 
 	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
 )
 
-// title is what people call a pool.
-func title(p events.Pool) string {
-	if p.Name != "" {
-		return p.Name
-	}
-	return p.Subnet.String()
-}
-
-// full is the same with the subnet beside a name.
+// full is what people call a pool, with the subnet beside a name.
 func full(p events.Pool) string {
 	if p.Name != "" {
 		return p.Name + " (" + p.Subnet.String() + ")"
 	}
-	return p.Subnet.String()
+	return p.Title()
 }
 
 // called lists the pools that a word means: the one whose id it is, or those of
@@ -42,21 +35,15 @@ func called(pools []etcdlog.PoolEntry, word string) []etcdlog.PoolEntry {
 			return subnet.IsValid() && e.Value.Name == "" && e.Value.Node == "" && e.Value.Subnet == subnet.Masked()
 		},
 	} {
-		if found := slices.Collect(where(pools, fits)); len(found) > 0 {
+		if found := where(pools, fits); len(found) > 0 {
 			return found
 		}
 	}
 	return nil
 }
 
-func where(pools []etcdlog.PoolEntry, fits func(etcdlog.PoolEntry) bool) func(func(etcdlog.PoolEntry) bool) {
-	return func(yield func(etcdlog.PoolEntry) bool) {
-		for _, e := range pools {
-			if fits(e) && !yield(e) {
-				return
-			}
-		}
-	}
+func where(pools []etcdlog.PoolEntry, fits func(etcdlog.PoolEntry) bool) []etcdlog.PoolEntry {
+	return slices.DeleteFunc(slices.Clone(pools), func(e etcdlog.PoolEntry) bool { return !fits(e) })
 }
 
 // one demands that exactly one pool is meant.
@@ -69,7 +56,7 @@ func one(found []etcdlog.PoolEntry, what string) (etcdlog.PoolEntry, error) {
 	}
 	names := make([]string, 0, len(found))
 	for _, e := range found {
-		names = append(names, title(e.Value)+" ("+e.ID.String()+")")
+		names = append(names, e.Value.Title()+" ("+e.ID.String()+")")
 	}
 	return etcdlog.PoolEntry{}, errors.Mark(errors.Newf("%d pools are meant by %s: %s: name one with --pool", len(found), what, strings.Join(names, ", ")), ErrAmbiguous)
 }
@@ -78,7 +65,7 @@ func one(found []etcdlog.PoolEntry, what string) (etcdlog.PoolEntry, error) {
 // made. The word, if there is one, names the pool, or is a name for a new one.
 func laidOut(pools []etcdlog.PoolEntry, word string, subnet netip.Prefix) (etcdlog.PoolEntry, bool, error) {
 	if word == "" {
-		same := slices.Collect(where(pools, func(e etcdlog.PoolEntry) bool { return e.Value.Node == "" && e.Value.Subnet == subnet }))
+		same := where(pools, func(e etcdlog.PoolEntry) bool { return e.Value.Node == "" && e.Value.Subnet == subnet })
 		unnamed := slices.IndexFunc(same, func(e etcdlog.PoolEntry) bool { return e.Value.Name == "" })
 		switch {
 		case unnamed >= 0:
@@ -98,50 +85,41 @@ func laidOut(pools []etcdlog.PoolEntry, word string, subnet netip.Prefix) (etcdl
 		switch {
 		case err == nil && named.Masked() != subnet:
 			return etcdlog.PoolEntry{}, false, errors.Mark(errors.Newf("the addresses are of %s, and --pool names %s: name the same", subnet, word), ErrInvalid)
-		case err != nil && !validName(word):
+		case err != nil && !events.ValidPoolName(word):
 			return etcdlog.PoolEntry{}, false, errors.Mark(errors.Newf("--pool %q cannot be a pool's name: use 1 to 128 letters, digits, dots, dashes and underscores", word), ErrInvalid)
 		}
 		return etcdlog.PoolEntry{}, false, nil
 	}
 	e, err := one(found, word)
 	if err == nil && e.Value.Subnet != subnet {
-		err = errors.Newf("pool %s is %s, and the addresses are of %s: write them with the length of the pool's, or name another --pool", title(e.Value), e.Value.Subnet, subnet)
+		err = errors.Newf("pool %s is %s, and the addresses are of %s: write them with the length of the pool's, or name another --pool", e.Value.Title(), e.Value.Subnet, subnet)
 	}
 	return e, true, err
 }
 
-// maxName bounds a pool's name, in bytes.
-const maxName = 128
-
-func validName(s string) bool {
-	foreign := func(c rune) bool {
-		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-		return !letter && !strings.ContainsRune(".-_", c)
-	}
-	return s != "" && len(s) <= maxName && !strings.ContainsFunc(s, foreign)
-}
-
-// withAddresses finds the one pool whose subnet has all of a stretch of addresses.
-func (o *Operator) withAddresses(ctx context.Context, word string, first, last netip.Addr) (etcdlog.PoolEntry, error) {
+// withAddresses finds the one pool whose subnet has all of a range.
+func (o *Operator) withAddresses(ctx context.Context, word string, r netipx.IPRange) (etcdlog.PoolEntry, error) {
 	pools, _, err := o.log.Pools(ctx)
 	if err != nil {
 		return etcdlog.PoolEntry{}, err
 	}
-	has := func(e etcdlog.PoolEntry) bool { return e.Value.Subnet.Contains(first) && e.Value.Subnet.Contains(last) }
+	has := func(e etcdlog.PoolEntry) bool {
+		return e.Value.Subnet.Contains(r.From()) && e.Value.Subnet.Contains(r.To())
+	}
 	if word == "" {
-		found := slices.Collect(where(pools, func(e etcdlog.PoolEntry) bool { return has(e) && e.Value.Node == "" }))
+		found := where(pools, func(e etcdlog.PoolEntry) bool { return has(e) && e.Value.Node == "" })
 		if len(found) == 0 {
-			return etcdlog.PoolEntry{}, errors.Mark(errors.Newf("no pool has %s: ipamlog pools lists those there are", stretch(first, last)), ErrNotFound)
+			return etcdlog.PoolEntry{}, errors.Mark(errors.Newf("no pool has %s: ipamlog pools lists those there are", events.FormatRange(r)), ErrNotFound)
 		}
-		return one(found, stretch(first, last))
+		return one(found, events.FormatRange(r))
 	}
 	found := called(pools, word)
 	if len(found) > 1 {
-		found = slices.Collect(where(found, has))
+		found = where(found, has)
 	}
 	e, err := one(found, word)
 	if err == nil && !has(e) {
-		err = errors.Mark(errors.Newf("pool %s is %s, and does not have %s", title(e.Value), e.Value.Subnet, stretch(first, last)), ErrNotFound)
+		err = errors.Mark(errors.Newf("pool %s is %s, and does not have %s", e.Value.Title(), e.Value.Subnet, events.FormatRange(r)), ErrNotFound)
 	}
 	return e, err
 }
@@ -149,7 +127,7 @@ func (o *Operator) withAddresses(ctx context.Context, word string, first, last n
 // overlapping finds what a new pool without a name would overlap.
 func overlapping(pools []etcdlog.PoolEntry, subnet netip.Prefix) (etcdlog.PoolEntry, bool) {
 	i := slices.IndexFunc(pools, func(e etcdlog.PoolEntry) bool {
-		return e.Value.Name == "" && e.Value.Node == "" && e.Value.Subnet.Overlaps(subnet)
+		return !e.Value.Apart() && e.Value.Subnet.Overlaps(subnet)
 	})
 	if i < 0 {
 		return etcdlog.PoolEntry{}, false

@@ -5,7 +5,6 @@ package operator
 import (
 	"context"
 	"net/netip"
-	"slices"
 
 	"github.com/cockroachdb/errors"
 
@@ -148,7 +147,7 @@ func (h HostAddresses) plan(ctx context.Context, pool string, wish netip.Addr) (
 	}
 	if address.Address.IsValid() {
 		if wish.IsValid() && address.Address != wish {
-			err = errors.Newf("host %s has %s in pool %s already: leave out --ip, or give that back with ipamlog release-host --ip %s first", h.o.writer.Host(), address.Address, title(p), address.Address)
+			err = errors.Newf("host %s has %s in pool %s already: leave out --ip, or give that back with ipamlog release-host --ip %s first", h.o.writer.Host(), address.Address, p.Title(), address.Address)
 		}
 		return address, etcdlog.Proposal{}, err
 	}
@@ -176,9 +175,9 @@ func (h HostAddresses) pool(ctx context.Context, word string, wish netip.Addr) (
 	}
 	divided := func(e etcdlog.PoolEntry) bool { return e.Value.Space == events.Local && len(e.Value.HostRanges) > 0 }
 	if word == "" {
-		found := slices.Collect(where(pools, func(e etcdlog.PoolEntry) bool {
+		found := where(pools, func(e etcdlog.PoolEntry) bool {
 			return divided(e) && (!wish.IsValid() || e.Value.Subnet.Contains(wish))
-		}))
+		})
 		if len(found) > 0 {
 			return one(found, "the addresses for hosts")
 		}
@@ -189,7 +188,7 @@ func (h HostAddresses) pool(ctx context.Context, word string, wish netip.Addr) (
 	}
 	found := called(pools, word)
 	if len(found) > 1 {
-		found = slices.Collect(where(found, divided))
+		found = where(found, divided)
 	}
 	e, err := one(found, word)
 	if err == nil && !divided(e) {
@@ -207,7 +206,7 @@ func choose(p events.Pool, g events.Guards, wish netip.Addr) (netip.Addr, error)
 		held := g.Held[wish].Value
 		switch {
 		case !ok || !spans.Contains(offset):
-			return wish, errors.Newf("%s is not kept for hosts in pool %s: choose one of %s", wish, title(p), listed(p.HostRanges))
+			return wish, errors.Newf("%s is not kept for hosts in pool %s: choose one of %s", wish, p.Title(), listed(p.HostRanges))
 		case len(held) > 0 && (held[0].Kind != events.Host || held[0].Host != ""):
 			return wish, errors.Newf("%s is held by %s: choose another --ip, or leave it out", wish, holders(held))
 		}
@@ -223,5 +222,5 @@ func choose(p events.Pool, g events.Guards, wish netip.Addr) (netip.Addr, error)
 			}
 		}
 	}
-	return netip.Addr{}, errors.Newf("all addresses that pool %s keeps for hosts are held: give it more with ipamlog host-range, or give one back with ipamlog release-host", title(p))
+	return netip.Addr{}, errors.Newf("all addresses that pool %s keeps for hosts are held: give it more with ipamlog host-range, or give one back with ipamlog release-host", p.Title())
 }

@@ -49,10 +49,10 @@ func (o *Operator) AddHostRange(ctx context.Context, pool string, r Range, route
 			out.Notes = append(out.Notes, fmt.Sprintf("%s is the router: it is left out of the range", p.Router))
 		}
 		if same(before, p.Layout) && p.Kept {
-			out.Said = append(out.Said, fmt.Sprintf("nothing to do: %s of pool %s is kept for hosts already", r.IPRange, title(*p)))
+			out.Said = append(out.Said, fmt.Sprintf("nothing to do: %s of pool %s is kept for hosts already", r.IPRange, p.Title()))
 			return nil
 		}
-		out.Said = append(out.Said, fmt.Sprintf("%s in pool %s is kept for hosts: %s in all, the router is %s", listed(p.HostRanges), title(*p), count(spans.Total()), p.Router))
+		out.Said = append(out.Said, fmt.Sprintf("%s in pool %s is kept for hosts: %s in all, the router is %s", listed(p.HostRanges), p.Title(), count(spans.Total()), p.Router))
 		return nil
 	}
 	out, err := o.layOut(ctx, layout{pool: pool, subnet: r.Subnet, making: true, change: change})
@@ -86,7 +86,7 @@ func (o *Operator) noteLate(ctx context.Context, out *Outcome, r Range, router n
 func (o *Operator) RemoveHostRange(ctx context.Context, pool string, r Range) (Outcome, error) {
 	change := func(p *events.Pool, g events.Guards, _ bool, out *Outcome) error {
 		if _, some := meeting(p.HostRanges, r.IPRange); !some {
-			return errors.Mark(errors.Newf("no address of %s is kept for hosts in pool %s: those that are kept are %s", r.IPRange, title(*p), orNone(listed(p.HostRanges))), ErrNotFound)
+			return errors.Mark(errors.Newf("no address of %s is kept for hosts in pool %s: those that are kept are %s", r.IPRange, p.Title(), orNone(listed(p.HostRanges))), ErrNotFound)
 		}
 		held := inTheWay(g, func(addr netip.Addr, a events.Allocation) bool { return r.Contains(addr) && a.Kind == events.Host })
 		if held != "" {
@@ -96,7 +96,7 @@ func (o *Operator) RemoveHostRange(ctx context.Context, pool string, r Range) (O
 		if p.HostRanges, err = without(p.HostRanges, r.IPRange); err != nil {
 			return err
 		}
-		out.Said = append(out.Said, fmt.Sprintf("%s is kept for hosts in pool %s no more; what is left is %s", r.IPRange, title(*p), orNone(listed(p.HostRanges))))
+		out.Said = append(out.Said, fmt.Sprintf("%s is kept for hosts in pool %s no more; what is left is %s", r.IPRange, p.Title(), orNone(listed(p.HostRanges))))
 		return nil
 	}
 	return o.layOut(ctx, layout{pool: pool, subnet: r.Subnet, change: change})
@@ -144,9 +144,9 @@ func setRouter(p *events.Pool, g events.Guards, router netip.Addr, out *Outcome)
 	}
 	if p.Router.IsValid() {
 		if users := g.Held[p.Router].Value; len(users) > 0 {
-			return errors.Newf("the router of pool %s is %s, and it is held by %s: remove the networks that use it first, or name --gateway %s", title(*p), p.Router, holders(users), p.Router)
+			return errors.Newf("the router of pool %s is %s, and it is held by %s: remove the networks that use it first, or name --gateway %s", p.Title(), p.Router, holders(users), p.Router)
 		}
-		out.Notes = append(out.Notes, fmt.Sprintf("the router of pool %s was %s until now", title(*p), p.Router))
+		out.Notes = append(out.Notes, fmt.Sprintf("the router of pool %s was %s until now", p.Title(), p.Router))
 	}
 	p.Router = router
 	return nil

@@ -62,7 +62,7 @@ func (o *Operator) PlanImport(ctx context.Context, dump legacy.Dump) (*Import, e
 		if from.Name == "" {
 			for _, other := range dump.Pools[:i] {
 				if other.Name == "" && other.Subnet.Overlaps(from.Subnet) {
-					return nil, errors.Newf("the dump has pools %s (%s) and %s (%s), which overlap: an address would have two holders; leave one out with --leave-out %s", other.Subnet, other.Space, from.Subnet, from.Space, inSpace(from))
+					return nil, errors.Newf("the dump has pools %s (%s) and %s (%s), which overlap: an address would have two holders; leave one out with --leave-out %s", other.Subnet, other.Space, from.Subnet, from.Space, from.InSpace())
 				}
 			}
 		}
@@ -104,7 +104,7 @@ func (o *Operator) planPart(ctx context.Context, source string, from legacy.Pool
 			return nil, tally, err
 		}
 	} else if there, found := overlapping(pools, from.Subnet); found && from.Name == "" {
-		return nil, tally, errors.Newf("pool %s of the dump overlaps with pool %s: remove that one first, or leave the dump's out with --leave-out %s", from.Subnet, full(there.Value), inSpace(from))
+		return nil, tally, errors.Newf("pool %s of the dump overlaps with pool %s: remove that one first, or leave the dump's out with --leave-out %s", from.Subnet, full(there.Value), from.InSpace())
 	}
 	tally.Made = i < 0
 	err := part.holdings(guards, &tally)
@@ -115,7 +115,7 @@ func (o *Operator) planPart(ctx context.Context, source string, from legacy.Pool
 // does not say is no contradiction.
 func (p *importing) agree(pool events.Pool) error {
 	differs := func(what, there, here string) error {
-		return errors.Newf("pool %s exists, and %s %s, not %s as in the dump: make them agree, with ip-range and host-range, or leave the pool out with --leave-out %s", full(pool), what, orNone(there), here, inSpace(p.from))
+		return errors.Newf("pool %s exists, and %s %s, not %s as in the dump: make them agree, with ip-range and host-range, or leave the pool out with --leave-out %s", full(pool), what, orNone(there), here, p.from.InSpace())
 	}
 	list := func(there, here []netipx.IPRange) bool { return len(here) == 0 || slices.Equal(there, here) }
 	switch {
@@ -145,7 +145,7 @@ func (p *importing) holdings(g events.Guards, tally *Imported) error {
 		case subnet.Reserved(h.Address) || h.Address == p.pool.Router:
 			tally.There++ // nobody gets it anyway
 		case len(held) > 0 && !there(held, h):
-			return errors.Newf("%s is held by %s in the dump, and by %s in pool %s: release it there, or leave the pool out with --leave-out %s", h.Address, inDump(h), holders(held), full(p.pool), inSpace(p.from))
+			return errors.Newf("%s is held by %s in the dump, and by %s in pool %s: release it there, or leave the pool out with --leave-out %s", h.Address, inDump(h), holders(held), full(p.pool), p.from.InSpace())
 		case len(held) > 0:
 			tally.There++
 		default:
@@ -175,9 +175,6 @@ func there(held events.Held, h legacy.Holding) bool {
 		return a.Kind == events.Gateway || a.Kind == events.Auxiliary || a.Kind == events.Host
 	}
 }
-
-// inSpace is what --leave-out calls a pool of a dump.
-func inSpace(p legacy.Pool) string { return p.Space + "/" + p.Subnet.String() }
 
 // inDump says in words who holds an address of a dump.
 func inDump(h legacy.Holding) string {
@@ -250,7 +247,7 @@ func (o *Operator) make(ctx context.Context, p *importing) (int, error) {
 			return etcdlog.Proposal{}, err
 		}
 		for _, e := range pools {
-			same := e.Value.Name == "" && e.Value.Node == "" && e.Value.Subnet.Overlaps(p.pool.Subnet)
+			same := !e.Value.Apart() && e.Value.Subnet.Overlaps(p.pool.Subnet)
 			if p.pool.Name != "" {
 				same = e.Value.Name == p.pool.Name && e.Value.Space == p.pool.Space
 			}

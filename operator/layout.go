@@ -67,7 +67,7 @@ func (o *Operator) planLayout(ctx context.Context, l layout, out *Outcome) (etcd
 	if err := l.change(&created, events.NewGuards(), true, out); err != nil {
 		return etcdlog.Proposal{}, err
 	}
-	out.Pool, out.ID = title(created), o.log.Clock.NewID()
+	out.Pool, out.ID = created.Title(), o.log.Clock.NewID()
 	for _, e := range pools {
 		if e.Value.Node == "" && e.Value.Subnet.Overlaps(l.subnet) {
 			out.Notes = append(out.Notes, fmt.Sprintf("pool %s is new, and apart from pool %s: an address can have a holder in each", out.Pool, full(e.Value)))
@@ -95,7 +95,7 @@ func (o *Operator) planChange(ctx context.Context, l layout, entry etcdlog.PoolE
 	if !guards.Pool.Present() { // it retired between the two looks
 		return o.planLayout(ctx, l, out)
 	}
-	out.Pool, out.ID = title(entry.Value), entry.ID
+	out.Pool, out.ID = entry.Value.Title(), entry.ID
 	pool := guards.Pool.Value
 	if err := l.change(&pool, guards, false, out); err != nil {
 		return etcdlog.Proposal{}, err

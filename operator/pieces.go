@@ -4,7 +4,6 @@ package operator
 
 import (
 	"context"
-	"net/netip"
 
 	"github.com/cockroachdb/errors"
 
@@ -36,7 +35,7 @@ func (o *Operator) inPieces(ctx context.Context, pool etcdlog.PoolEntry, next fu
 				return err
 			}
 			if !guards.Pool.Present() {
-				return errors.Mark(errors.Newf("pool %s is gone", title(pool.Value)), ErrNotFound)
+				return errors.Mark(errors.Newf("pool %s is gone", pool.Value.Title()), ErrNotFound)
 			}
 			record, err := o.append(ctx, etcdlog.Proposal{Stream: events.PoolStream(pool.ID), Events: list, Seen: leaning(guards, list)})
 			if errors.IsAny(err, etcdlog.ErrConflict, etcdlog.ErrVoided) {
@@ -64,26 +63,10 @@ func leaning(g events.Guards, list []events.Event) events.Guards {
 	seen := events.NewGuards()
 	seen.Pool = g.Pool
 	for _, e := range list {
-		addr, about := address(e)
+		addr, about := events.AddressOf(e)
 		if guard := g.Held[addr]; about && guard.Present() {
 			seen.Held[addr] = guard
 		}
 	}
 	return seen
-}
-
-// address is the one that an event begins or ends a holding of.
-func address(e events.Event) (addr netip.Addr, about bool) {
-	switch e := e.(type) {
-	case events.AddressAllocated:
-		return e.Address, true
-	case events.AddressReleased:
-		return e.Address, true
-	case events.AddressReserved:
-		return e.Address, true
-	case events.AddressUnreserved:
-		return e.Address, true
-	default:
-		return addr, false
-	}
 }

@@ -112,17 +112,4 @@ func meeting(list []netipx.IPRange, r netipx.IPRange) (netipx.IPRange, bool) {
 }
 
 // listed writes ranges as people read them.
-func listed(list []netipx.IPRange) string {
-	words := make([]string, 0, len(list))
-	for _, r := range list {
-		words = append(words, stretch(r.From(), r.To()))
-	}
-	return strings.Join(words, ", ")
-}
-
-func stretch(first, last netip.Addr) string {
-	if first == last {
-		return first.String()
-	}
-	return first.String() + "-" + last.String()
-}
+func listed(list []netipx.IPRange) string { return events.FormatRanges(list, ", ") }

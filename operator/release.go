@@ -90,7 +90,7 @@ func (o *Operator) release(ctx context.Context, r Releasing, may func(events.All
 	}
 	var out Outcome
 	record, err := o.commit(ctx, func() (etcdlog.Proposal, error) {
-		out = Outcome{Pool: title(entry.Value), ID: entry.ID}
+		out = Outcome{Pool: entry.Value.Title(), ID: entry.ID}
 		guards, _, err := o.log.Guards(ctx, entry.Value.Space, entry.ID)
 		if err != nil {
 			return etcdlog.Proposal{}, err

@@ -81,7 +81,7 @@ func (o *Operator) Reserve(ctx context.Context, pool string, r netipx.IPRange, w
 	if err != nil {
 		return Outcome{}, err
 	}
-	entry, err := o.withAddresses(ctx, pool, r.From(), r.To())
+	entry, err := o.withAddresses(ctx, pool, r)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -92,7 +92,7 @@ func (o *Operator) Reserve(ctx context.Context, pool string, r netipx.IPRange, w
 		}
 	}
 	c := reservation{o: o, list: list, why: why, router: entry.Value.Router, proposed: map[events.ID]bool{}}
-	out := Outcome{Pool: title(entry.Value), ID: entry.ID}
+	out := Outcome{Pool: entry.Value.Title(), ID: entry.ID}
 	written := 0
 	err = o.inPieces(ctx, entry, c.next, func(r events.Record) {
 		out.wrote(r)
@@ -109,11 +109,11 @@ func (o *Operator) Reserve(ctx context.Context, pool string, r netipx.IPRange, w
 	case nothing:
 		out.Said = append(out.Said, fmt.Sprintf("nothing to do: %s is the router of pool %s, which no container gets anyway", c.router, out.Pool))
 	case written == 0:
-		out.Said = append(out.Said, fmt.Sprintf("nothing to do: %s in pool %s is reserved already", stretch(r.From(), r.To()), out.Pool))
+		out.Said = append(out.Said, fmt.Sprintf("nothing to do: %s in pool %s is reserved already", events.FormatRange(r), out.Pool))
 	case already > 0:
-		out.Said = append(out.Said, fmt.Sprintf("%s in pool %s is reserved: %s, %d were already", stretch(r.From(), r.To()), out.Pool, count(written), already))
+		out.Said = append(out.Said, fmt.Sprintf("%s in pool %s is reserved: %s, %d were already", events.FormatRange(r), out.Pool, count(written), already))
 	default:
-		out.Said = append(out.Said, fmt.Sprintf("%s in pool %s is reserved: %s", stretch(r.From(), r.To()), out.Pool, count(written)))
+		out.Said = append(out.Said, fmt.Sprintf("%s in pool %s is reserved: %s", events.FormatRange(r), out.Pool, count(written)))
 	}
 	return out, nil
 }
@@ -191,7 +191,7 @@ func (o *Operator) takeBack(ctx context.Context, pool etcdlog.PoolEntry, r netip
 	}
 	switch {
 	case err != nil:
-		all := stretch(r.From(), r.To())
+		all := events.FormatRange(r)
 		err = errors.Newf("only a part of %s was reserved (%v), and it could not be taken back (%v): give it back with ipamlog unreserve %s", all, why, err, all)
 		return errors.Mark(err, ErrUnsettled)
 	case errors.Is(why, ErrUnsettled):
@@ -204,11 +204,11 @@ func (o *Operator) takeBack(ctx context.Context, pool etcdlog.PoolEntry, r netip
 // passed over, but for a range that has none. A pool that nobody laid out ends
 // with its last one.
 func (o *Operator) Unreserve(ctx context.Context, pool string, r netipx.IPRange) (Outcome, error) {
-	entry, err := o.withAddresses(ctx, pool, r.From(), r.To())
+	entry, err := o.withAddresses(ctx, pool, r)
 	if err != nil {
 		return Outcome{}, err
 	}
-	out := Outcome{Pool: title(entry.Value), ID: entry.ID}
+	out := Outcome{Pool: entry.Value.Title(), ID: entry.ID}
 	written, ended := 0, false
 	all := returning{wanted: func(addr netip.Addr, _ events.Allocation) bool { return r.Contains(addr) }}
 	err = o.inPieces(ctx, entry, func(g events.Guards) ([]events.Event, error) {
@@ -227,7 +227,7 @@ func (o *Operator) Unreserve(ctx context.Context, pool string, r netipx.IPRange)
 	if err != nil {
 		return out, err
 	}
-	out.Said = append(out.Said, fmt.Sprintf("%s in pool %s is reserved no more: %s", stretch(r.From(), r.To()), out.Pool, count(written)))
+	out.Said = append(out.Said, fmt.Sprintf("%s in pool %s is reserved no more: %s", events.FormatRange(r), out.Pool, count(written)))
 	if ended {
 		out.Said = append(out.Said, "nothing is left of pool "+out.Pool+": it is gone")
 	}
@@ -293,5 +293,5 @@ func notReserved(g events.Guards, r netipx.IPRange) error {
 	if held != "" {
 		held = ": " + held
 	}
-	return errors.Mark(errors.Newf("nothing of %s is reserved in pool %s%s", stretch(r.From(), r.To()), title(g.Pool.Value), held), ErrNotFound)
+	return errors.Mark(errors.Newf("nothing of %s is reserved in pool %s%s", events.FormatRange(r), g.Pool.Value.Title(), held), ErrNotFound)
 }

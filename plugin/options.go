@@ -23,9 +23,6 @@ var ErrOption = errors.New("invalid option")
 // dockerPrefix begins the options that Docker adds by itself.
 const dockerPrefix = "com.docker.network."
 
-// maxName bounds a pool's name, in bytes.
-const maxName = 128
-
 // applyOptions reads the --ipam-opt of a network into a request. It returns
 // [ErrOption] with a sentence that names the option.
 func applyOptions(r *actor.PoolRequest, options map[string]string) error {
@@ -36,13 +33,13 @@ func applyOptions(r *actor.PoolRequest, options map[string]string) error {
 		}
 		switch name {
 		case "pool":
-			if !validName(value) {
+			if !events.ValidPoolName(value) {
 				return refuse("a pool's name has 1 to 128 letters, digits, dots, dashes and underscores")
 			}
 			r.Name = value
 		case "gateway":
 			mode := events.GatewayMode(value)
-			if !slices.Contains([]events.GatewayMode{events.GatewayAuto, events.GatewayShared, events.GatewayHost, events.GatewayNone}, mode) {
+			if !mode.Known() {
 				return refuse("use auto, shared, host or none")
 			}
 			r.Wish.Gateway = &mode
@@ -60,13 +57,13 @@ func applyOptions(r *actor.PoolRequest, options map[string]string) error {
 			r.Wish.Exclude = ranges
 		case "sticky":
 			sticky := events.Sticky(value)
-			if sticky != events.StickyName && sticky != events.StickyMAC {
+			if sticky == events.StickyNot || !sticky.Known() {
 				return refuse("use name or mac")
 			}
 			r.Wish.Sticky = &sticky
 		case "pick":
 			pick := events.Pick(value)
-			if !slices.Contains([]events.Pick{events.PickSerial, events.PickLowest, events.PickRandom}, pick) {
+			if !pick.Known() {
 				return refuse("use serial, lowest or random")
 			}
 			r.Wish.Pick = &pick
@@ -147,19 +144,6 @@ func parseRange(word string) (netipx.IPRange, error) {
 		return netipx.IPRange{}, errors.Newf("%s ends before it begins, write %s-%s", word, last, first)
 	}
 	return netipx.IPRangeFrom(first, last), nil
-}
-
-func validName(s string) bool {
-	if s == "" || len(s) > maxName {
-		return false
-	}
-	for _, c := range []byte(s) {
-		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-		if !letter && c != '.' && c != '-' && c != '_' {
-			return false
-		}
-	}
-	return true
 }
 
 func parseRest(s string) (events.Seconds, error) {

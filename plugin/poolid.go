@@ -69,7 +69,7 @@ func parsePoolID(s string) (actor.Ref, error) {
 		return bad("no parameters")
 	}
 	ref.Host, ref.Name = q.Get("host"), q.Get("name")
-	if ref.Name != "" && !validName(ref.Name) {
+	if ref.Name != "" && !events.ValidPoolName(ref.Name) {
 		return bad("no pool's name")
 	}
 	ref.Subnet, err = netip.ParsePrefix(q.Get("subnet"))

@@ -46,20 +46,15 @@ func (p *Pool) Apply(r events.Record) error {
 		return err
 	}
 	for _, e := range r.Events {
-		switch e := e.(type) {
+		switch e.(type) {
 		case events.PoolCreated:
 			p.lay()
 		case events.PoolRetired:
 			p.subnet, p.taken = Subnet{}, nil
-		case events.AddressAllocated:
-			p.mark(e.Address)
-		case events.AddressReserved:
-			p.mark(e.Address)
-		case events.AddressReleased:
-			p.mark(e.Address)
-		case events.AddressUnreserved:
-			p.mark(e.Address)
 		default: // the bitmap is about addresses alone
+			if addr, about := events.AddressOf(e); about {
+				p.mark(addr)
+			}
 		}
 	}
 	p.revision = r.Revision

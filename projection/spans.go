@@ -3,6 +3,7 @@
 package projection
 
 import (
+	"math/big"
 	"net/netip"
 	"sort"
 
@@ -45,6 +46,16 @@ func (s Subnet) Assignable(l events.Layout, within netip.Prefix) Spans {
 	return s.spans(&b, within)
 }
 
+// GivenOut is how many addresses a layout gives out on its own; of an undivided
+// subnet all that can be held, those included that have no offset and can only be
+// asked for by name.
+func (s Subnet) GivenOut(l events.Layout) *big.Int {
+	if l.Undivided() {
+		return s.Usable()
+	}
+	return new(big.Int).SetUint64(s.Assignable(l, netip.Prefix{}).Total())
+}
+
 // HostSpans are the offsets set aside for the hosts' own bridges.
 func (s Subnet) HostSpans(l events.Layout) Spans {
 	var b netipx.IPSetBuilder
@@ -61,20 +72,13 @@ func (s Subnet) spans(b *netipx.IPSetBuilder, within netip.Prefix) Spans {
 	for _, a := range s.reserved() {
 		b.Remove(a)
 	}
-	// What has an offset: all of the subnet, or its first half where it is too wide.
-	var limit netipx.IPSetBuilder
 	if !within.IsValid() {
 		within = s.prefix
 	}
-	limit.AddRange(netipx.IPRangeFrom(s.prefix.Addr(), s.Addr(s.Offsets()-1)))
-	set, err := limit.IPSet()
-	if err != nil {
-		return Spans{}
-	}
-	b.Intersect(set)
 	var grant netipx.IPSetBuilder
 	grant.AddPrefix(within)
-	if set, err = grant.IPSet(); err != nil {
+	set, err := grant.IPSet()
+	if err != nil {
 		return Spans{}
 	}
 	b.Intersect(set)
@@ -83,8 +87,14 @@ func (s Subnet) spans(b *netipx.IPSetBuilder, within netip.Prefix) Spans {
 	}
 	var out Spans
 	for _, r := range set.Ranges() {
-		first, _ := s.Offset(r.From())
-		last, _ := s.Offset(r.To())
+		first, ok := s.Offset(r.From())
+		if !ok {
+			break // past what has an offset, as is all that follows
+		}
+		last, ok := s.Offset(r.To())
+		if !ok {
+			last = s.Offsets() - 1
+		}
 		out.list = append(out.list, Span{first, last})
 		out.below = append(out.below, out.total)
 		out.total += last - first + 1

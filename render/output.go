@@ -23,6 +23,9 @@ func NewOutput(w io.Writer, format Format, noColor bool) Output {
 	return Output{Writer: w, Format: format, Color: !noColor && colorTerminal(w)}
 }
 
+// ForPrograms reports whether the answer is JSON, so that one value can say all.
+func (o Output) ForPrograms() bool { return o.Format == FormatJSON || o.Format == FormatJSONL }
+
 func colorTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
 	return ok && isatty.IsTerminal(file.Fd()) && os.Getenv("TERM") != "dumb"

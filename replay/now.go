@@ -97,11 +97,7 @@ func stateOf(pool *projection.PoolLife, g events.Guards) PoolState {
 func freeIn(pool events.Pool, held map[netip.Addr]events.Guarded[events.Held]) *big.Int {
 	subnet := projection.NewSubnet(pool.Subnet)
 	picked := subnet.Assignable(pool.Layout, pool.Subnet)
-	all := new(big.Int).SetUint64(picked.Total())
-	if pool.Undivided() {
-		all = subnet.Usable() // those past what has an offset can at least be asked for
-	}
-	taken := int64(0)
+	all, taken := subnet.GivenOut(pool.Layout), int64(0)
 	for address := range held {
 		offset, ok := subnet.Offset(address)
 		if ok && picked.Contains(offset) || pool.Undivided() && subnet.Contains(address) && !subnet.Reserved(address) {

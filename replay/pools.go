@@ -73,13 +73,10 @@ func list(pools []*projection.PoolLife) string {
 // Title is what people call a pool: its name, or its subnet if it has none, or
 // its id if not even that is known.
 func Title(p *projection.PoolLife) string {
-	switch {
-	case p.Name != "":
-		return p.Name
-	case p.Known():
-		return p.Subnet.String()
+	if p.Name == "" && !p.Known() {
+		return p.ID.String()
 	}
-	return p.ID.String()
+	return p.Title()
 }
 
 // Pools lists the pools that stood at a moment.

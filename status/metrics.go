@@ -114,11 +114,7 @@ func (c poolCollector) Collect(ch chan<- prometheus.Metric) {
 		latest = max(latest, s.Revision, s.Latest)
 	}
 	for _, s := range pools {
-		subnet := projection.NewSubnet(s.Pool.Subnet)
-		usable, _ := new(big.Float).SetInt(subnet.Usable()).Float64()
-		if !s.Pool.Undivided() {
-			usable = float64(subnet.Assignable(s.Pool.Layout, s.Pool.Subnet).Total())
-		}
+		usable, _ := new(big.Float).SetInt(projection.NewSubnet(s.Pool.Subnet).GivenOut(s.Pool.Layout)).Float64()
 		gauge := func(d *prometheus.Desc, v float64) {
 			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v,
 				s.ID.String(), s.Pool.Name, s.Pool.Subnet.String(), string(s.Pool.Space))

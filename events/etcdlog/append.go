@@ -4,7 +4,6 @@ package etcdlog
 
 import (
 	"context"
-	"encoding/json"
 	"strings"
 	"time"
 
@@ -190,11 +189,11 @@ func (l *Log) refusal(ctx context.Context, t *transaction, resp *clientv3.TxnRes
 	for i, r := range now.Responses[1:] {
 		for _, kv := range r.GetResponseRange().GetKvs() {
 			if name, lives := strings.CutPrefix(t.guards[i], l.keys.alive("")); lives {
-				var p Presence
-				if err := json.Unmarshal(kv.Value, &p); err != nil {
-					return events.Record{}, errors.Wrapf(err, "read the presence of host %s", name)
+				p, err := readPresence(name, kv.Value)
+				if err == nil {
+					err = alive(name, p)
 				}
-				return events.Record{}, alive(name, p)
+				return events.Record{}, err
 			}
 			if err := l.readGuard(&conflict.Now, t.pool, string(kv.Key), kv); err != nil {
 				return events.Record{}, err

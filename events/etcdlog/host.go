@@ -116,11 +116,10 @@ func (l *Log) Alive(ctx context.Context) (map[string]Presence, error) {
 	}
 	alive := map[string]Presence{}
 	for _, kv := range resp.Kvs {
-		var p Presence
-		if err := json.Unmarshal(kv.Value, &p); err != nil {
-			return nil, errors.Wrapf(err, "read %s", kv.Key)
+		name := lastPart(kv.Key, l.keys.alive(""))
+		if alive[name], err = readPresence(name, kv.Value); err != nil {
+			return nil, err
 		}
-		alive[lastPart(kv.Key, l.keys.alive(""))] = p
 	}
 	return alive, nil
 }
@@ -172,6 +171,12 @@ func alive(name string, p Presence) error {
 	return errors.Mark(errors.Newf("a daemon of host %s is running, as process %d of its machine or container", name, p.PID), ErrHostAlive)
 }
 
+func readPresence(host string, value []byte) (Presence, error) {
+	var p Presence
+	err := json.Unmarshal(value, &p)
+	return p, errors.Wrapf(err, "read the presence of host %s", host)
+}
+
 // lookUp reads what the log knows of a host, and its daemon if one is present.
 func (l *Log) lookUp(ctx context.Context, name string) (known events.Guarded[events.HostGuard], present events.Guarded[Presence], err error) {
 	resp, err := l.client.Txn(ctx).Then(clientv3.OpGet(l.keys.host(name)), clientv3.OpGet(l.keys.alive(name))).Commit()
@@ -185,8 +190,8 @@ func (l *Log) lookUp(ctx context.Context, name string) (known events.Guarded[eve
 	}
 	for _, kv := range resp.Responses[1].GetResponseRange().Kvs {
 		present.Revision = kv.ModRevision
-		if err := json.Unmarshal(kv.Value, &present.Value); err != nil {
-			return known, present, errors.Wrapf(err, "read the presence of host %s", name)
+		if present.Value, err = readPresence(name, kv.Value); err != nil {
+			return known, present, err
 		}
 	}
 	return known, present, nil
