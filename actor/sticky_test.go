@@ -42,8 +42,9 @@ func TestSticky(t *testing.T) {
 				d1, d2 := &daemon{Host: h1.Host, bed: b}, &daemon{Host: h2.Host, bed: b}
 				starts := byte(100)
 				is := func(n byte) container { return container{by, n, &starts} }
-				at := func(n int) string { return fmt.Sprintf("10.%d.%d.%d", i+1, j, n) }
-				r := actor.PoolRequest{Subnet: prefix(at(0) + "/24"), Wish: actor.Wish{Sticky: new(by), Pick: new(pick), Quarantine: new(events.Seconds(60 * i))}}
+				// So large that a random pick is none of the addresses named below.
+				at := func(n int) string { return fmt.Sprintf("10.%d.0.%d", 16*(3*i+j), n) }
+				r := actor.PoolRequest{Subnet: prefix(at(0) + "/12"), Wish: actor.Wish{Sticky: new(by), Pick: new(pick), Quarantine: new(events.Seconds(60 * i))}}
 				r1, r2 := d1.pool(r), d2.pool(r)
 				synced := func(a actor.Answer) {
 					d1.sees(r1, a.Revision)
