@@ -36,7 +36,7 @@ the log knows no such thing, or it held nothing then.`,
 		Args:              needs("SUBJECT"),
 		ValidArgsFunction: completePools,
 	}, func(ctx context.Context, s *session, args []string) error {
-		h, err := s.load(ctx)
+		h, err := s.history(ctx)
 		if err != nil {
 			return err
 		}

@@ -34,7 +34,7 @@ there is, or was then, no such pool.`,
 		if when == "" {
 			return s.holdersNow(ctx, args[0])
 		}
-		h, err := s.load(ctx)
+		h, err := s.history(ctx)
 		if err != nil {
 			return err
 		}

@@ -51,26 +51,26 @@ POOL means several pools; 3 there was no such pool.`,
 		if speed <= 0 {
 			return Usagef("--speed %g is no speed: write one above 0", speed)
 		}
-		h, err := s.load(ctx)
+		j, err := s.journal(ctx)
 		if err != nil {
 			return err
 		}
 		if stepping {
-			return s.step(ctx, h, args, from, to, speed)
+			return s.step(ctx, j, args, from, to, speed)
 		}
-		m, err := s.moment(h, "at", when, h.Now(s.now))
+		m, err := s.moment(j.History, "at", when, j.Now(s.now))
 		if err != nil {
 			return err
 		}
-		pools, err := poolsAt(h, args, m)
+		pools, err := poolsAt(j.History, args, m)
 		if err != nil {
 			return err
 		}
-		held, err := h.Replay(m, pools...)
+		held, err := j.Replay(m, pools...)
 		if err != nil {
 			return err
 		}
-		s.note("rebuilt from %d commits", h.CommitsUntil(m))
+		s.note("rebuilt from %d commits", j.CommitsUntil(m))
 		return show(s, s.holdings(when != ""), held)
 	})
 	momentFlag(cmd, &when, "at", "the moment to rebuild (default now)")
@@ -97,12 +97,12 @@ func poolsEver(h *replay.History, args []string) ([]*projection.PoolLife, error)
 	return h.PoolsEver(args[0])
 }
 
-func (s *session) step(ctx context.Context, h *replay.History, args []string, from, to string, speed float64) error {
-	span, err := s.span(h, "from", from, "to", to)
+func (s *session) step(ctx context.Context, j *replay.Journal, args []string, from, to string, speed float64) error {
+	span, err := s.span(j.History, "from", from, "to", to)
 	if err != nil {
 		return err
 	}
-	pools, err := poolsEver(h, args)
+	pools, err := poolsEver(j.History, args)
 	if err != nil {
 		return err
 	}
@@ -113,11 +113,11 @@ func (s *session) step(ctx context.Context, h *replay.History, args []string, fr
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	stream := s.steps().Stream(s.out)
-	for step, err := range h.Steps(span, pools...) {
+	for step, err := range j.Steps(span, pools...) {
 		if err != nil {
 			return err
 		}
-		if err := pace.until(ctx, h.Timeline().Running(step.Record.Revision)); err != nil {
+		if err := pace.until(ctx, j.Timeline().Running(step.Record.Revision)); err != nil {
 			break // interrupted: what was shown stands
 		}
 		if err := stream.Write(step); err != nil {

@@ -131,17 +131,26 @@ func show[T any](s *session, table render.Table[T], records []T) error {
 	return errors.Wrap(buffered.Flush(), "print the answer")
 }
 
-// load reads the whole log. It shows how far it is where somebody watches, and
+// journal reads the whole log. It shows how far it is where somebody watches, and
 // tells what could not be understood.
-func (s *session) load(ctx context.Context) (*replay.History, error) {
+func (s *session) journal(ctx context.Context) (*replay.Journal, error) {
 	progress, done := s.progress()
-	h, err := replay.Load(ctx, s.log, progress)
+	j, err := replay.Load(ctx, s.log, progress)
 	done()
 	if err != nil {
 		return nil, err
 	}
-	s.doubt(h)
-	return h, nil
+	s.doubt(j.History)
+	return j, nil
+}
+
+// history reads every holding there ever was.
+func (s *session) history(ctx context.Context) (*replay.History, error) {
+	j, err := s.journal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return j.History, nil
 }
 
 // doubt warns of what an answer from this history may lack.

@@ -57,25 +57,47 @@ func subnet(p *projection.PoolLife) string {
 
 type column = render.Column[replay.Holding]
 
+// holder is what people call who holds an address: the container, or what else is
+// known of it.
+func holder(x replay.Holding) string {
+	if x.Container == nil {
+		return words(x.Endpoint, x.Why)
+	}
+	if x.Container.Name == nil {
+		return words(strings.Join(x.Container.Names, " or "), shortID(x.Container.ID))
+	}
+	return *x.Container.Name
+}
+
+// shortID is an id of Docker's as docker itself prints it in lists.
+func shortID(id string) string { return id[:min(len(id), 12)] }
+
+func text(known *string) string {
+	if known == nil {
+		return ""
+	}
+	return *known
+}
+
 // holdings is the table of holdings. CSV has every column, by the names that
 // JSON has; a table those that people look for, with the ends if there are any
 // to see.
 func (s *session) holdings(ends bool) render.Table[replay.Holding] {
 	type h = replay.Holding
-	container := func(of func(replay.Container) string) func(h) string {
+	container := func(of func(replay.Container) *string) func(h) string {
 		return func(x h) string {
 			if x.Container == nil {
 				return ""
 			}
-			return of(*x.Container)
+			return text(of(*x.Container))
 		}
 	}
-	network := func(of func(replay.Network) string) func(h) string {
+	network := func(of func(replay.Network) *string) func(h) string {
 		return func(x h) string {
 			if x.Network == nil {
 				return ""
 			}
-			return of(*x.Network)
+			return text(of(*x.Network))
 		}
 	}
 	return render.Table[h]{
@@ -89,12 +111,13 @@ func (s *session) holdings(ends bool) render.Table[replay.Holding] {
 			{Name: "kind", Value: func(x h) string { return x.Kind.String() }},
 			{Name: "host", Value: func(x h) string { return x.Host }},
 			{Name: "mac", Value: func(x h) string { return x.MAC.String() }},
-			{Name: "endpoint", Value: func(x h) string { return x.Endpoint }, Human: func(x h) string { return words(x.Endpoint, x.Why) }},
-			{Name: "container_id", Detail: true, Value: container(func(c replay.Container) string { return c.ID })},
-			{Name: "container_name", Detail: true, Value: container(func(c replay.Container) string { return c.Name })},
-			{Name: "container_image", Detail: true, Value: container(func(c replay.Container) string { return c.Image })},
-			{Name: "network_id", Detail: true, Value: network(func(n replay.Network) string { return n.ID })},
-			{Name: "network_name", Detail: true, Value: network(func(n replay.Network) string { return n.Name })},
+			{Name: "endpoint", Detail: true, Value: func(x h) string { return x.Endpoint }},
+			{Name: "container_id", Detail: true, Value: container(func(c replay.Container) *string { return &c.ID })},
+			{Name: "container_name", Heading: "CONTAINER", Value: container(func(c replay.Container) *string { return c.Name }), Human: holder},
+			{Name: "container_image", Heading: "IMAGE", Value: container(func(c replay.Container) *string { return c.Image })},
+			{Name: "container_image_id", Detail: true, Value: container(func(c replay.Container) *string { return c.ImageID })},
+			{Name: "network_id", Detail: true, Value: network(func(n replay.Network) *string { return &n.ID })},
+			{Name: "network_name", Detail: true, Value: network(func(n replay.Network) *string { return n.Name })},
 			{Name: "from", Value: func(x h) string { return replay.Stamp(x.From.Time) }, Human: func(x h) string { return s.when(x.From) }},
 			{Name: "to", Detail: !ends, Value: func(x h) string { return replay.Stamp(x.To.Time) }, Human: func(x h) string { return s.when(x.To) }},
 			{Name: "from_revision", Value: func(x h) string { return revision(x.From.Revision) }, Human: func(x h) string { return at(x.From.Revision) }},
@@ -162,13 +185,14 @@ func router(a netip.Addr) string {
 
 // layout is written as the commands and options have it that make one.
 func layout(l events.Layout) string {
-	of := func(what, value string) string {
-		if value == "" {
-			return ""
-		}
-		return what + "=" + value
-	}
 	return words(of("range", events.FormatRanges(l.Ranges, ",")), of("exclude", events.FormatRanges(l.Exclude, ",")), of("host-range", events.FormatRanges(l.HostRanges, ",")), of("router", router(l.Router)))
+}
+
+func of(what, value string) string {
+	if value == "" {
+		return ""
+	}
+	return what + "=" + value
 }
 
 // events is the table of events.
@@ -254,6 +278,8 @@ func (s *session) say(e events.Event) string {
 		return grant(e.Grant)
 	case events.AddressAllocated:
 		return words(e.Address.String(), e.Kind.String(), e.MAC.String(), e.Endpoint)
+	case events.AddressAttributed:
+		return words(e.Address.String(), e.ContainerName, e.Image, shortID(e.ContainerID), of("network", e.NetworkName))
 	case events.AddressReleased:
 		late := ""
 		if !e.At.IsZero() {

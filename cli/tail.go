@@ -37,20 +37,20 @@ POOL means several pools; 3 there never was such a pool.`,
 		Args:              mayHave("POOL"),
 		ValidArgsFunction: completePools,
 	}, func(ctx context.Context, s *session, args []string) error {
-		h, err := s.load(ctx)
+		j, err := s.journal(ctx)
 		if err != nil {
 			return err
 		}
-		pools, err := poolsEver(h, args)
+		pools, err := poolsEver(j.History, args)
 		if err != nil {
 			return err
 		}
-		span, err := s.span(h, "since", since, "until", "")
+		span, err := s.span(j.History, "since", since, "until", "")
 		if err != nil {
 			return err
 		}
 		stream := s.events().Stream(s.out)
-		for e := range h.Events(pools, span) {
+		for e := range j.Events(pools, span) {
 			if err := stream.Write(e); err != nil {
 				return err
 			}
@@ -61,7 +61,7 @@ POOL means several pools; 3 there never was such a pool.`,
 		ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		trouble := func(err error) { warn(s.stderr, "%s: trying again", sentence(err)) }
-		err = h.Follow(ctx, s.log, func(e replay.Event) error {
+		err = j.Follow(ctx, s.log, func(e replay.Event) error {
 			if len(args) > 0 && !replay.Means(e.Pool, args[0]) {
 				return nil
 			}

@@ -41,7 +41,7 @@ there never was such a pool.`,
 		if err != nil {
 			return Usagef("%q is not an address: write one such as 10.50.0.2 or fd00::2", args[0])
 		}
-		h, err := s.load(ctx)
+		h, err := s.history(ctx)
 		if err != nil {
 			return err
 		}
@@ -121,7 +121,7 @@ func (s *session) sightings(missed bool) render.Table[sighting] {
 		Columns: []render.Column[sighting]{{Name: "when", Detail: !missed, Value: func(x sighting) string { return x.place }}},
 	}
 	for _, c := range holdings.Columns {
-		own := render.Column[sighting]{Name: c.Name, Detail: c.Detail, Width: c.Width}
+		own := render.Column[sighting]{Name: c.Name, Heading: c.Heading, Detail: c.Detail, Width: c.Width}
 		own.Value = func(x sighting) string { return c.Value(x.Holding) }
 		if c.Human != nil {
 			own.Human = func(x sighting) string { return c.Human(x.Holding) }

@@ -78,6 +78,8 @@ func (r *canonical) event() Event {
 		e = r.allocated()
 	case r.has(`{"type":"address.released","allocation":"`):
 		e = r.released()
+	case r.has(`{"type":"address.attributed","allocation":"`):
+		e = r.attributed()
 	case r.has(`{"type":"grant.opened","grant":"`):
 		id, host, within := r.grant()
 		e = GrantOpened{Grant: id, Host: host, Range: within}
@@ -118,6 +120,55 @@ func (r *canonical) released() AddressReleased {
 		e.At = r.time()
 	}
 	return e
+}
+
+func (r *canonical) attributed() AddressAttributed {
+	e := AddressAttributed{Allocation: r.id()}
+	r.expect(`,"address":"`)
+	e.Address = r.address()
+	for _, f := range []struct {
+		lead string
+		into *string
+	}{
+		{`,"container_id":"`, &e.ContainerID},
+		{`,"container_name":"`, &e.ContainerName},
+		{`,"image":"`, &e.Image},
+		{`,"image_id":"`, &e.ImageID},
+	} {
+		r.optional(f.lead, f.into)
+	}
+	if r.has(`,"labels":{"`) {
+		e.Labels = r.labels()
+	}
+	r.optional(`,"network_id":"`, &e.NetworkID)
+	r.optional(`,"network_name":"`, &e.NetworkName)
+	r.optional(`,"endpoint_id":"`, &e.EndpointID)
+	if r.has(`,"since":"`) {
+		e.Since = r.time()
+	}
+	return e
+}
+
+// optional takes a field that may be left out.
+func (r *canonical) optional(lead string, into *string) {
+	if r.has(lead) {
+		*into = r.text()
+	}
+}
+
+// labels takes a map of strings whose first key's opening quote was taken.
+func (r *canonical) labels() map[string]string {
+	all := map[string]string{}
+	for !r.failed {
+		name := r.text()
+		r.expect(`:"`)
+		all[name] = r.text()
+		if r.has(`}`) {
+			break
+		}
+		r.expect(`,"`)
+	}
+	return all
 }
 
 func (r *canonical) allocation() Allocation {

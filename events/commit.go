@@ -184,6 +184,8 @@ func decodeAnyEvent(raw json.RawMessage) (Event, error) {
 		e, err = decodeAs[GrantReopened](body)
 	case TypeAddressAllocated:
 		e, err = decodeAs[AddressAllocated](body)
+	case TypeAddressAttributed:
+		e, err = decodeAs[AddressAttributed](body)
 	case TypeAddressReleased:
 		e, err = decodeAs[AddressReleased](body)
 	case TypeAddressReserved:

@@ -33,6 +33,7 @@ const (
 	TypeGrantClosed       = "grant.closed"
 	TypeGrantReopened     = "grant.reopened"
 	TypeAddressAllocated  = "address.allocated"
+	TypeAddressAttributed = "address.attributed"
 	TypeAddressReleased   = "address.released"
 	TypeAddressReserved   = "address.reserved"
 	TypeAddressUnreserved = "address.unreserved"
@@ -116,6 +117,32 @@ type AddressAllocated struct {
 	MAC        MAC        `json:"mac,omitzero"`       // as Docker sent it
 	Endpoint   string     `json:"endpoint,omitempty"` // the endpoint's name, engine 29 and later
 	Extra      `json:"-"`
+}
+
+// Attribution is what the engine told of the container, and of the network, behind
+// a holding. What it did not tell is empty: a gateway has a network alone.
+type Attribution struct {
+	ContainerID   string            `json:"container_id,omitempty"`
+	ContainerName string            `json:"container_name,omitempty"` // without the slash
+	Image         string            `json:"image,omitempty"`          // as it was asked for: nginx:1.27
+	ImageID       string            `json:"image_id,omitempty"`       // sha256:...
+	Labels        map[string]string `json:"labels,omitempty"`         // those that the operator lets through
+	NetworkID     string            `json:"network_id,omitempty"`
+	NetworkName   string            `json:"network_name,omitempty"`
+	EndpointID    string            `json:"endpoint_id,omitempty"`
+}
+
+// AddressAttributed says whose a holding is. It changes no guard, and may come
+// after the holding has ended. Of several on one allocation the later one says
+// what has been so from Since on, as when a container gets another name.
+type AddressAttributed struct {
+	Allocation ID         `json:"allocation"`
+	Address    netip.Addr `json:"address"`
+	Attribution
+	// Since is the moment from which it was so, where that is known and later than
+	// the beginning of the holding.
+	Since time.Time `json:"since,omitzero"`
+	Extra `json:"-"`
 }
 
 // AddressReleased ends one holding.
@@ -215,6 +242,9 @@ func (GrantReopened) Type() string { return TypeGrantReopened }
 func (AddressAllocated) Type() string { return TypeAddressAllocated }
 
 // Type implements [Event].
+func (AddressAttributed) Type() string { return TypeAddressAttributed }
+
+// Type implements [Event].
 func (AddressReleased) Type() string { return TypeAddressReleased }
 
 // Type implements [Event].
@@ -272,6 +302,16 @@ func (e AddressAllocated) check() error {
 	}
 	if !e.Kind.valid() {
 		return errors.Newf("kind %d is unknown", uint8(e.Kind))
+	}
+	return need("allocation", e.Allocation)
+}
+
+func (e AddressAttributed) check() error {
+	if err := checkAddress(e.Address); err != nil {
+		return err
+	}
+	if e.ContainerID == "" && e.NetworkID == "" {
+		return errors.New("neither a container nor a network")
 	}
 	return need("allocation", e.Allocation)
 }

@@ -167,7 +167,7 @@ func (g *Guards) apply(r Record, e Event) error {
 			return errors.Wrap(ErrContradiction, "an operator has laid the pool out")
 		}
 		g.Pool = Guarded[Pool]{}
-	case PoolExhausted:
+	case PoolExhausted, AddressAttributed: // no guard tells of these
 	case GrantOpened:
 		if g.Grants[e.Grant].Present() {
 			return errors.Wrapf(ErrContradiction, "grant %s exists", e.Grant)

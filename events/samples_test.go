@@ -63,6 +63,15 @@ func full() map[string]events.Commit {
 			Allocation: allocID, Address: addr, Kind: events.Endpoint, Host: "h1", Grant: grantID,
 			MAC: events.MAC{0x02, 0x42, 0x0a, 0x32, 0x00, 0x82}, Endpoint: "web-1",
 		}),
+		"address.attributed": commitOf(events.AddressAttributed{
+			Allocation: allocID, Address: addr,
+			Attribution: events.Attribution{
+				ContainerID: "c0ffee", ContainerName: "web-1", Image: "nginx:1.27", ImageID: "sha256:beef",
+				Labels:    map[string]string{"com.docker.compose.project": "shop", "com.docker.compose.service": "web"},
+				NetworkID: "0ddba11", NetworkName: "front", EndpointID: "ba5e",
+			},
+			Since: noon.Add(-time.Second),
+		}),
 		"address.released": commitOf(events.AddressReleased{
 			Allocation: allocID, Address: addr, Reason: events.Released, At: noon.Add(-time.Minute),
 		}),

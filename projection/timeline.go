@@ -62,6 +62,18 @@ type Holding struct {
 	// Early says that the address was given back at To.Time, some time before
 	// the commit at To.Revision could tell of it.
 	Early bool
+	// Told is what the engine told of it, in the order of the log: all of one
+	// container, whose name may change. Empty: nothing is known.
+	Told []Told
+}
+
+// Told is one attribution of a holding.
+type Told struct {
+	events.Attribution
+	Mark // the commit that told so
+	// Since is when it came to be so; zero where it was so from the beginning, or
+	// nobody knows.
+	Since time.Time
 }
 
 // At says whether the holding stood in the log after a revision.
@@ -86,9 +98,9 @@ type Unread struct {
 // revisions. Not safe for concurrent use while [Timeline.Apply] runs.
 type Timeline struct {
 	streams  map[events.Stream]*PoolLife
-	born     []*PoolLife // the same, in the order of their first record
-	holdings []Holding   // in the order of their beginning
-	open     map[events.ID]int
+	born     []*PoolLife       // the same, in the order of their first record
+	holdings []Holding         // in the order of their beginning
+	known    map[events.ID]int // where each allocation is in holdings
 	passed   []passage
 	unread   map[string]*Unread
 	misfits  []string
@@ -102,7 +114,7 @@ type passage struct {
 
 // NewTimeline returns the timeline of an empty log.
 func NewTimeline() *Timeline {
-	return &Timeline{streams: map[events.Stream]*PoolLife{}, open: map[events.ID]int{}, unread: map[string]*Unread{}}
+	return &Timeline{streams: map[events.Stream]*PoolLife{}, known: map[events.ID]int{}, unread: map[string]*Unread{}}
 }
 
 // Apply adds one record. One at or below the timeline's revision is passed over.
@@ -133,6 +145,8 @@ func (t *Timeline) Apply(r events.Record) {
 				Allocation: e.Allocation, Address: e.Address, Pool: pool, Kind: e.Kind, Shared: e.Shared,
 				Host: e.Host, Grant: e.Grant, MAC: e.MAC, Endpoint: e.Endpoint, From: at,
 			}))
+		case events.AddressAttributed:
+			t.fit(r, i, t.attribute(e, at))
 		case events.AddressReserved:
 			t.fit(r, i, t.begin(Holding{Allocation: e.Allocation, Address: e.Address, Pool: pool, Kind: events.Reserved, Why: e.Why, From: at}))
 		case events.AddressReleased:
@@ -185,23 +199,39 @@ func (t *Timeline) fit(r events.Record, index int, fits bool) {
 }
 
 func (t *Timeline) begin(h Holding) bool {
-	if _, twice := t.open[h.Allocation]; twice || h.Pool == nil {
+	if _, twice := t.known[h.Allocation]; twice || h.Pool == nil {
 		return false
 	}
-	t.open[h.Allocation] = len(t.holdings)
+	t.known[h.Allocation] = len(t.holdings)
 	t.holdings = append(t.holdings, h)
+	return true
+}
+
+// holding finds what an allocation held, ended or not.
+func (t *Timeline) holding(allocation events.ID, addr netip.Addr) (*Holding, bool) {
+	i, ok := t.known[allocation]
+	if !ok || t.holdings[i].Address != addr {
+		return nil, false
+	}
+	return &t.holdings[i], true
+}
+
+func (t *Timeline) attribute(e events.AddressAttributed, at Mark) bool {
+	h, ok := t.holding(e.Allocation, e.Address)
+	if !ok {
+		return false
+	}
+	h.Told = append(h.Told, Told{e.Attribution, at, e.Since})
 	return true
 }
 
 // end ends a holding. at is its commit, acted the moment it was given back where
 // that is known.
 func (t *Timeline) end(allocation events.ID, addr netip.Addr, reason events.Reason, at Mark, acted time.Time) bool {
-	i, ok := t.open[allocation]
-	if !ok || t.holdings[i].Address != addr {
+	h, ok := t.holding(allocation, addr)
+	if !ok || h.To.Reached() {
 		return false
 	}
-	delete(t.open, allocation)
-	h := &t.holdings[i]
 	h.To, h.End = at, reason
 	if acted.IsZero() {
 		return true
@@ -272,9 +302,9 @@ func (t *Timeline) Holdings() iter.Seq[*Holding] {
 	}
 }
 
-// Open finds the holding that an allocation has open at the end of the log.
-func (t *Timeline) Open(allocation events.ID) (*Holding, bool) {
-	i, ok := t.open[allocation]
+// Allocation finds the holding that an allocation began, ended or not.
+func (t *Timeline) Allocation(id events.ID) (*Holding, bool) {
+	i, ok := t.known[id]
 	if !ok {
 		return nil, false
 	}

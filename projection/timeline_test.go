@@ -209,7 +209,7 @@ func TestTimeline_facts(t *testing.T) {
 	tl := projection.NewTimeline()
 	tl.Apply(tlRecord(2, 0, tlCreated()))
 	tl.Apply(tlRecord(5, 1, tlAllocated(2)))
-	h, ok := tl.Open(tlAlloc(2))
+	h, ok := tl.Allocation(tlAlloc(2))
 	if !ok {
 		t.Fatal("the allocation is not open")
 	}
@@ -235,7 +235,7 @@ func TestTimeline_reservation(t *testing.T) {
 	tl := projection.NewTimeline()
 	tl.Apply(tlRecord(2, 0, tlCreated()))
 	tl.Apply(tlRecord(5, 1, tlReserved(2)))
-	h, ok := tl.Open(tlAlloc(2))
+	h, ok := tl.Allocation(tlAlloc(2))
 	if !ok {
 		t.Fatal("the reservation is not open")
 	}

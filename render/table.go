@@ -17,6 +17,8 @@ type Column[T any] struct {
 	// Name is the property's name as in JSON, such as "from_revision": CSV
 	// has it as it is, a table in capitals with spaces.
 	Name string
+	// Heading is what a table calls it where that is not the name.
+	Heading string
 	// Value returns the property as programs read it.
 	Value func(T) string
 	// Human returns the property as people read it in a table. Nil: as Value.
@@ -36,6 +38,9 @@ func (c Column[T]) human(record T) string {
 }
 
 func (c Column[T]) heading() string {
+	if c.Heading != "" {
+		return c.Heading
+	}
 	return strings.ToUpper(strings.ReplaceAll(c.Name, "_", " "))
 }
 

@@ -61,12 +61,12 @@ func Compare(ctx context.Context, log *etcdlog.Log, progress func(int)) (Compari
 			return Comparison{}, err
 		}
 	}
-	h, err := Load(ctx, log, progress)
+	j, err := Load(ctx, log, progress)
 	if err != nil {
 		return Comparison{}, err
 	}
 	// Whatever else the log had by then is retired, and must have left nothing.
-	for _, pool := range h.timeline.Pools() {
+	for _, pool := range j.timeline.Pools() {
 		if _, listed := seen[pool.ID]; listed || pool.Created.Revision > stood {
 			continue
 		}
@@ -74,8 +74,8 @@ func Compare(ctx context.Context, log *etcdlog.Log, progress func(int)) (Compari
 			return Comparison{}, err
 		}
 	}
-	result := Comparison{Pools: len(seen), Commits: len(h.records), Different: []Difference{}}
-	for id, rebuilt := range h.rebuildEach(seen) {
+	result := Comparison{Pools: len(seen), Commits: len(j.records), Different: []Difference{}}
+	for id, rebuilt := range j.rebuildEach(seen) {
 		if rebuilt.err != nil {
 			result.Different = append(result.Different, Difference{Pool: id.String(), What: "replay", Log: rebuilt.err.Error()})
 			continue
@@ -109,14 +109,14 @@ type attempt struct {
 
 // rebuildEach replays every pool up to the revision at which its guards were
 // seen.
-func (h *History) rebuildEach(seen map[events.ID]snapshot) map[events.ID]attempt {
+func (j *Journal) rebuildEach(seen map[events.ID]snapshot) map[events.ID]attempt {
 	rebuilt := make(map[events.ID]attempt, len(seen))
 	byStream := make(map[events.Stream]events.ID, len(seen))
 	for id := range seen {
 		rebuilt[id] = attempt{Pool: projection.New()}
 		byStream[events.PoolStream(id)] = id
 	}
-	for _, r := range h.records {
+	for _, r := range j.records {
 		id, ok := byStream[r.Stream]
 		if !ok || r.Revision > seen[id].revision {
 			continue

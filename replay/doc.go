@@ -6,10 +6,12 @@
 //
 // # The story
 //
-// [Load] reads the log from a [Source] and keeps it as a [History]. A moment on
-// a command line (package timespec) becomes a [Moment], a place in the order of
-// the log. The questions are methods of History: [History.Who],
-// [History.Holders], [History.Of], [History.Events], [History.Steps].
+// [Load] reads the log from a [Source] and keeps it as a [Journal]: the records,
+// and the [History] of holdings they tell. A moment on a command line (package
+// timespec) becomes a [Moment], a place in the order of the log. Questions about
+// holdings are methods of History: [History.Who], [History.Holders], [History.Of];
+// those about the events themselves are the Journal's: [Journal.Events],
+// [Journal.Steps], [Journal.Replay].
 //
 // Two things are answered without reading the log, because the guards hold the
 // present: [HoldersNow] and [PoolsNow]. That both ways give the same is what
@@ -29,6 +31,13 @@
 //
 // A [Holding] and an [Event] have a JSON form that is promised to scripts. What
 // is not known is null there, never guessed.
+//
+// # Who was behind it
+//
+// What the engine told of containers and networks comes into the log after the
+// allocation, and may come after its end. It tells of the whole holding; only of a
+// container that got another name, each name has its time. Where nobody saw when
+// it changed, an answer names none.
 //
 // # Concurrency
 //

@@ -127,13 +127,13 @@ func takeApart(raw []byte) ([]field, error) {
 
 // Events goes over the events of a span, oldest first: those of the given pools
 // or, if it is nil, all.
-func (h *History) Events(pools []*projection.PoolLife, span Span) iter.Seq[Event] {
+func (j *Journal) Events(pools []*projection.PoolLife, span Span) iter.Seq[Event] {
 	return func(yield func(Event) bool) {
-		for _, r := range h.records {
+		for _, r := range j.records {
 			if r.Revision <= span.From.Revision || r.Revision > span.To.Revision || pools != nil && !of(pools, r.Stream) {
 				continue
 			}
-			for e := range EventsOf(h.timeline, r) {
+			for e := range EventsOf(j.timeline, r) {
 				if !yield(e) {
 					return
 				}

@@ -22,26 +22,26 @@ const maxPause = 2 * time.Second
 //
 // It uses up the history: its timeline goes on with the log, and nobody else may
 // use it from now on.
-func (h *History) Follow(ctx context.Context, log *etcdlog.Log, handle func(Event) error, trouble func(error)) error {
+func (j *Journal) Follow(ctx context.Context, log *etcdlog.Log, handle func(Event) error, trouble func(error)) error {
 	var failed error
 	tell := func(records []events.Record, revision int64) error {
 		for _, r := range records {
-			if r.Revision <= h.revision {
+			if r.Revision <= j.revision {
 				continue
 			}
-			h.timeline.Apply(r)
-			for e := range EventsOf(h.timeline, r) {
+			j.timeline.Apply(r)
+			for e := range EventsOf(j.timeline, r) {
 				if failed = handle(e); failed != nil {
 					return failed
 				}
 			}
 		}
-		h.revision = max(h.revision, revision)
+		j.revision = max(j.revision, revision)
 		return nil
 	}
 	pause := 50 * time.Millisecond
 	for {
-		err := log.Tail(ctx, "", h.revision, func(u etcdlog.Update) error {
+		err := log.Tail(ctx, "", j.revision, func(u etcdlog.Update) error {
 			pause = 50 * time.Millisecond
 			return tell(u.Records, u.Revision)
 		})

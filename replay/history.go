@@ -36,33 +36,45 @@ type Source interface {
 	Read(ctx context.Context, at int64, progress func(int), streams ...events.Stream) ([]events.Record, int64, error)
 }
 
-// History is a log that was read, up to one revision.
+// History is every holding there ever was, up to one revision.
 type History struct {
-	records  []events.Record
 	timeline *projection.Timeline
 	revision int64
 }
 
+// NewHistory returns the history that a timeline tells, which is complete up to a
+// revision. The timeline must not change from now on.
+func NewHistory(timeline *projection.Timeline, revision int64) *History {
+	return &History{timeline: timeline, revision: revision}
+}
+
+// Journal is a log that was read, up to one revision: the records themselves, and
+// the history they tell.
+type Journal struct {
+	*History
+	records []events.Record
+}
+
 // Load reads the whole log as it is now. progress, if not nil, is told how many
 // commits have come so far.
-func Load(ctx context.Context, source Source, progress func(int)) (*History, error) {
+func Load(ctx context.Context, source Source, progress func(int)) (*Journal, error) {
 	records, revision, err := source.Read(ctx, 0, progress)
 	if err != nil {
 		return nil, errors.Wrap(err, "read the log")
 	}
-	h := &History{records: records, timeline: projection.NewTimeline(), revision: revision}
+	timeline := projection.NewTimeline()
 	for _, r := range records {
-		h.timeline.Apply(r)
+		timeline.Apply(r)
 	}
-	return h, nil
+	return &Journal{NewHistory(timeline, revision), records}, nil
 }
 
 // Revision is the revision the history is complete up to.
 func (h *History) Revision() int64 { return h.revision }
 
 // CommitsUntil is how many commits there were up to a moment.
-func (h *History) CommitsUntil(m Moment) int {
-	n, _ := slices.BinarySearchFunc(h.records, m.Revision+1, func(r events.Record, at int64) int { return cmp.Compare(r.Revision, at) })
+func (j *Journal) CommitsUntil(m Moment) int {
+	n, _ := slices.BinarySearchFunc(j.records, m.Revision+1, func(r events.Record, at int64) int { return cmp.Compare(r.Revision, at) })
 	return n
 }
 

@@ -21,7 +21,7 @@ import (
 
 var nextYear = replaytest.Night.AddDate(1, 0, 0)
 
-func at(t *testing.T, h *replay.History, text string) replay.Moment {
+func at(t *testing.T, h *replay.Journal, text string) replay.Moment {
 	t.Helper()
 	spec, err := timespec.Parse(text, nextYear, time.UTC)
 	if err != nil {

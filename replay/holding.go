@@ -21,20 +21,6 @@ type Holding struct {
 	Network   *Network   // nil: not known
 }
 
-// Container is a container as the engine told of it.
-type Container struct {
-	ID     string            `json:"id"`
-	Name   string            `json:"name"`
-	Image  string            `json:"image"`
-	Labels map[string]string `json:"labels,omitempty"`
-}
-
-// Network is a Docker network.
-type Network struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
-}
-
 // known returns nil, which JSON has as null, for the zero value of what may not
 // be known.
 func known[T comparable](v T) *T {
@@ -71,6 +57,7 @@ func (h Holding) MarshalJSON() ([]byte, error) {
 		MAC          *string        `json:"mac"`
 		Endpoint     *string        `json:"endpoint"`
 		Why          string         `json:"why,omitempty"`
+		EndpointID   string         `json:"endpoint_id,omitempty"`
 		Container    *Container     `json:"container"`
 		Network      *Network       `json:"network"`
 		From         *string        `json:"from"`
@@ -81,7 +68,7 @@ func (h Holding) MarshalJSON() ([]byte, error) {
 		ClockSuspect bool           `json:"clock_suspect,omitempty"`
 	}{
 		h.Allocation.String(), h.Address, known(h.Pool.Name), h.Pool.ID.String(), known(h.Pool.Subnet), known(h.Pool.Space),
-		h.Kind, known(h.Host), known(h.MAC.String()), known(h.Endpoint), h.Why, h.Container, h.Network,
+		h.Kind, known(h.Host), known(h.MAC.String()), known(h.Endpoint), h.Why, h.endpointID(), h.Container, h.Network,
 		known(Stamp(h.From.Time)), known(Stamp(h.To.Time)), known(h.From.Revision), known(h.To.Revision), known(h.End),
 		h.ClockSuspect(),
 	}
@@ -104,12 +91,13 @@ func byAddress(a, b Holding) int {
 }
 
 // gather lists the holdings that a question is about, in the order of
-// their beginning.
-func (h *History) gather(wanted func(*projection.Holding) bool) []Holding {
+// their beginning, as they were at a moment; the zero one knows all that was ever
+// learnt of them.
+func (h *History) gather(m Moment, wanted func(*projection.Holding) bool) []Holding {
 	list := []Holding{}
 	for x := range h.timeline.Holdings() {
 		if wanted(x) {
-			list = append(list, Holding{Holding: *x})
+			list = append(list, m.describe(x))
 		}
 	}
 	return list
@@ -118,7 +106,7 @@ func (h *History) gather(wanted func(*projection.Holding) bool) []Holding {
 // Holders lists who held the addresses of a pool at a moment, of all pools when
 // it is nil, by address.
 func (h *History) Holders(pool *projection.PoolLife, m Moment) []Holding {
-	list := h.gather(func(x *projection.Holding) bool {
+	list := h.gather(m, func(x *projection.Holding) bool {
 		return (pool == nil || x.Pool == pool) && m.Holds(x)
 	})
 	slices.SortFunc(list, byAddress)

@@ -32,7 +32,7 @@ func load(t interface {
 	Helper()
 	Fatal(...any)
 }, source replay.Source,
-) *replay.History {
+) *replay.Journal {
 	t.Helper()
 	h, err := replay.Load(context.Background(), source, nil)
 	if err != nil {

@@ -19,16 +19,16 @@ type Rebuilt struct {
 	pools map[events.Stream]*projection.Pool
 }
 
-// Rebuild replays the records up to a revision. It fails, unlike the rest of a
-// [History], on what an allocator would stop at: an event of a newer version,
+// Rebuild replays the records up to a revision. It fails, unlike the questions
+// of a [History], on what an allocator would stop at: an event of a newer version,
 // or one that contradicts the state before it.
-func (h *History) Rebuild(at int64, pools ...*projection.PoolLife) (Rebuilt, error) {
+func (j *Journal) Rebuild(at int64, pools ...*projection.PoolLife) (Rebuilt, error) {
 	state := Rebuilt{pools: map[events.Stream]*projection.Pool{}}
-	for _, r := range h.records {
+	for _, r := range j.records {
 		if r.Revision > at {
 			break
 		}
-		if err := state.apply(h.timeline, pools, r); err != nil {
+		if err := state.apply(j.timeline, pools, r); err != nil {
 			return state, err
 		}
 	}
@@ -52,13 +52,13 @@ func (s Rebuilt) apply(t *projection.Timeline, pools []*projection.PoolLife, r e
 
 // Replay rebuilds the state at a moment from the log alone and lists who held
 // the addresses of the pools, of all if none is named, by address.
-func (h *History) Replay(m Moment, pools ...*projection.PoolLife) ([]Holding, error) {
-	state, err := h.Rebuild(m.Revision, pools...)
+func (j *Journal) Replay(m Moment, pools ...*projection.PoolLife) ([]Holding, error) {
+	state, err := j.Rebuild(m.Revision, pools...)
 	if err != nil {
 		return nil, err
 	}
 	began := map[events.ID]*projection.Holding{}
-	for x := range h.timeline.Holdings() {
+	for x := range j.timeline.Holdings() {
 		if x.At(m.Revision) {
 			began[x.Allocation] = x
 		}
@@ -72,7 +72,7 @@ func (h *History) Replay(m Moment, pools ...*projection.PoolLife) ([]Holding, er
 					return nil, errors.AssertionFailedf("the allocation %s of %s is in the state and not in the timeline", a.ID, address)
 				}
 				if !m.over(x) {
-					held = append(held, Holding{Holding: *x})
+					held = append(held, m.describe(x))
 				}
 			}
 		}
@@ -97,22 +97,22 @@ func (s Step) MarshalJSON() ([]byte, error) {
 }
 
 // Steps replays the log and goes over the events of a span, oldest first, with
-// the state's count after each commit. It stops at what [History.Rebuild] fails on.
-func (h *History) Steps(span Span, pools ...*projection.PoolLife) iter.Seq2[Step, error] {
+// the state's count after each commit. It stops at what [Journal.Rebuild] fails on.
+func (j *Journal) Steps(span Span, pools ...*projection.PoolLife) iter.Seq2[Step, error] {
 	return func(yield func(Step, error) bool) {
 		state := Rebuilt{pools: map[events.Stream]*projection.Pool{}}
-		for _, r := range h.records {
+		for _, r := range j.records {
 			if r.Revision > span.To.Revision {
 				return
 			}
-			if err := state.apply(h.timeline, pools, r); err != nil {
+			if err := state.apply(j.timeline, pools, r); err != nil {
 				yield(Step{}, err)
 				return
 			}
 			if r.Revision <= span.From.Revision || len(pools) > 0 && !of(pools, r.Stream) {
 				continue
 			}
-			for e := range EventsOf(h.timeline, r) {
+			for e := range EventsOf(j.timeline, r) {
 				step := Step{Event: e}
 				if pool := state.pools[r.Stream]; pool != nil {
 					step.Held = pool.Count()

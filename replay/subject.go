@@ -144,5 +144,5 @@ func (h *History) subject(k subjectKind, word string) (Subject, error) {
 
 // Of lists every holding of a subject that stood in a span, oldest first.
 func (h *History) Of(s Subject, span Span) []Holding {
-	return h.gather(func(x *projection.Holding) bool { return s.has(x) && span.meets(x) })
+	return h.gather(Moment{}, func(x *projection.Holding) bool { return s.has(x) && span.meets(x) })
 }

@@ -26,7 +26,7 @@ func (h *History) Who(address netip.Addr, in []*projection.PoolLife, m Moment) W
 	// Pools know the plain form alone; logs of dual-stack sockets have the other.
 	address = address.Unmap().WithZone("")
 	who := Who{Address: address, At: m, Holdings: []Holding{}}
-	for _, x := range h.gather(func(x *projection.Holding) bool {
+	for _, x := range h.gather(m, func(x *projection.Holding) bool {
 		return x.Address == address && (in == nil || slices.Contains(in, x.Pool))
 	}) {
 		switch {

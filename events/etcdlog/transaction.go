@@ -192,7 +192,7 @@ func touchedBy(list []events.Event, seen events.Guards) touches {
 			t.pool = true
 		case events.PoolRetired:
 			t.pool, t.retires = true, true
-		case events.PoolExhausted, events.Unknown:
+		case events.PoolExhausted, events.AddressAttributed, events.Unknown:
 		case events.GrantOpened:
 			t.grants[e.Grant], t.leansOnPool = true, true
 		case events.GrantReopened:

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"slices"
+
+	"github.com/ipamlog/ipamlog/projection"
+)
+
+// Container is a container as the engine told of it.
+type Container struct {
+	ID string `json:"id"`
+	// Name is the one it had at the moment asked about, or the last one it had while
+	// it held the address. Nil: not known, or nobody saw when one of Names took the
+	// other's place.
+	Name *string `json:"name"`
+	// Names are all it had while it held the address, if that is more than one.
+	Names   []string          `json:"names,omitempty"`
+	Image   *string           `json:"image"`
+	ImageID *string           `json:"image_id"`
+	Labels  map[string]string `json:"labels"` // never nil
+}
+
+// Network is a Docker network.
+type Network struct {
+	ID   string  `json:"id"`
+	Name *string `json:"name"`
+}
+
+// describe returns a holding with what is known of it at the moment.
+func (m Moment) describe(x *projection.Holding) Holding {
+	return Holding{Holding: *x, Container: m.container(x.Told), Network: networkOf(x.Told)}
+}
+
+// endpointID is the engine's id of the endpoint; empty if it is not known.
+func (h Holding) endpointID() string {
+	for _, t := range h.Told {
+		if t.EndpointID != "" {
+			return t.EndpointID
+		}
+	}
+	return ""
+}
+
+func networkOf(all []projection.Told) *Network {
+	for _, t := range slices.Backward(all) {
+		if t.NetworkID != "" {
+			return &Network{ID: t.NetworkID, Name: known(t.NetworkName)}
+		}
+	}
+	return nil
+}
+
+func (m Moment) container(all []projection.Told) *Container {
+	var told []projection.Told
+	for _, t := range all {
+		if t.ContainerID != "" {
+			told = append(told, t)
+		}
+	}
+	if len(told) == 0 {
+		return nil
+	}
+	last := told[len(told)-1]
+	c := &Container{ID: last.ContainerID, Name: m.name(told), Image: known(last.Image), ImageID: known(last.ImageID), Labels: map[string]string{}}
+	if last.Labels != nil {
+		c.Labels = last.Labels
+	}
+	for _, t := range told {
+		if t.ContainerName != "" && !slices.Contains(c.Names, t.ContainerName) {
+			c.Names = append(c.Names, t.ContainerName)
+		}
+	}
+	if len(c.Names) < 2 {
+		c.Names = nil
+	}
+	return c
+}
+
+// name is the one that a container had at the moment.
+func (m Moment) name(told []projection.Told) *string {
+	if m == (Moment{}) {
+		return known(told[len(told)-1].ContainerName)
+	}
+	now := told[0]
+	for _, next := range told[1:] {
+		if !m.byTime {
+			if next.Revision > m.Revision {
+				break
+			}
+			now = next
+			continue
+		}
+		since := next.Since
+		if since.IsZero() {
+			since = next.Time
+			if next.ContainerName != now.ContainerName && m.Time.After(now.Time) && m.Time.Before(since) {
+				return nil // it got the other name at some time between
+			}
+		}
+		if since.After(m.Time) {
+			break
+		}
+		now = next
+	}
+	return known(now.ContainerName)
+}
