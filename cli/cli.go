@@ -70,7 +70,7 @@ do; 2 wrong usage; 3 what was asked for does not exist.`,
 	})
 	root.SetHelpCommand(helpCommand())
 	root.AddCommand(
-		poolsCommand(), holdersCommand(), whoCommand(), historyCommand(), replayCommand(), tailCommand(),
+		poolsCommand(), holdersCommand(), whoCommand(), historyCommand(), replayCommand(), tailCommand(), verifyCommand(),
 		ipRangeCommand(build), hostRangeCommand(build), reserveCommand(build), unreserveCommand(build),
 		releaseIPCommand(build), releaseHostCommand(build), importCommand(build), createNetworkCommand(hostAddressesOf(build)),
 		adoptCommand(build), versionCommand(build),

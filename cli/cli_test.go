@@ -84,6 +84,20 @@ func TestScripts(t *testing.T) {
 				teller.Commit(events.PoolStream(replaytest.Web), "h1", replaytest.Clock(70+int(n), 0),
 					replaytest.Allocated(100+n, fmt.Sprintf("10.50.0.%d", 100+int(n)), "h1", replaytest.GrantH1, fmt.Sprintf("next%d", n)))
 			},
+			// forge /prefix/ gives, in a story that was told there, an address that is
+			// held to another, and takes a guard away.
+			"forge": func(ts *testscript.TestScript, neg bool, args []string) {
+				if neg || len(args) != 1 {
+					ts.Fatalf("usage: forge /prefix/")
+				}
+				told.Lock()
+				defer told.Unlock()
+				told.by[args[0]].Forge(events.Commit{
+					Stream: events.PoolStream(replaytest.Web), Host: "h2", Incarnation: 1, Writer: "v1.0.0", Time: replaytest.Clock(65, 0),
+					Events: []events.Event{replaytest.Allocated(99, "10.50.0.2", "h2", replaytest.GrantH2, "\x1b[31mthief")},
+				})
+				told.by[args[0]].Spoil("held/"+replaytest.Web.String()+"/10.50.0.4", "")
+			},
 		},
 	})
 }

@@ -124,6 +124,22 @@ func (l *Log) Alive(ctx context.Context) (map[string]Presence, error) {
 	return alive, nil
 }
 
+// Hosts reads the guards of all hosts there ever were, and the revision they were
+// read at.
+func (l *Log) Hosts(ctx context.Context) (map[string]events.Guarded[events.HostGuard], int64, error) {
+	resp, err := l.get(ctx, l.keys.host(""), clientv3.WithPrefix())
+	if err != nil {
+		return nil, 0, errors.Wrap(err, "read the hosts")
+	}
+	hosts := map[string]events.Guarded[events.HostGuard]{}
+	for _, kv := range resp.Kvs {
+		if hosts[lastPart(kv.Key, l.keys.host(""))], err = decodeGuard[events.HostGuard](kv); err != nil {
+			return nil, 0, err
+		}
+	}
+	return hosts, resp.Header.Revision, nil
+}
+
 // Rejoin joins anew, after the lease of the presence was lost. It returns what
 // [Log.Join] does.
 func (w *Writer) Rejoin(ctx context.Context, p Presence, lease clientv3.LeaseID, dead func(Presence) bool) error {

@@ -17,7 +17,9 @@ type keys string
 
 func (k keys) logs() string                  { return string(k) + "log/" }
 func (k keys) stream(s events.Stream) string { return k.logs() + string(s) + "/" }
-func (k keys) heldIn(pool events.ID) string  { return string(k) + "held/" + pool.String() + "/" }
+func (k keys) guards() []string              { return []string{string(k) + "held/", string(k) + "grants/"} }
+
+func (k keys) heldIn(pool events.ID) string { return string(k) + "held/" + pool.String() + "/" }
 
 func (k keys) grantsIn(pool events.ID) string { return string(k) + "grants/" + pool.String() + "/" }
 

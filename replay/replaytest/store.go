@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oklog/ulid/v2"
 	"github.com/rs/zerolog"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -50,6 +51,7 @@ type Teller struct {
 	prefix string
 	guards map[events.Stream]*events.Guards
 	count  byte
+	last   time.Time // the running time of the story
 }
 
 // Tell begins a story below a prefix, which must be empty.
@@ -90,7 +92,10 @@ func (t *Teller) Write(c events.Commit) events.Record {
 		guards = &g
 		t.guards[c.Stream] = guards
 	}
-	c.ID = t.next()
+	if !c.ClockSuspect && c.Time.After(t.last) {
+		t.last = c.Time
+	}
+	c.ID = t.next(t.last)
 	before := t.values(c.Stream, *guards)
 	if err := guards.Apply(events.Record{Commit: c, Revision: 1}); err != nil {
 		t.t.Fatal(err)
@@ -114,7 +119,17 @@ func (t *Teller) Write(c events.Commit) events.Record {
 // nobody in their right mind, would write.
 func (t *Teller) Raw(stream events.Stream, value string) int64 {
 	t.t.Helper()
-	return t.put(t.log(stream, t.next(), value))
+	return t.put(t.log(stream, t.next(t.last), value))
+}
+
+// Forge writes a commit that the guards know nothing of.
+func (t *Teller) Forge(c events.Commit) int64 {
+	t.t.Helper()
+	value, err := events.Encode(c)
+	if err != nil {
+		t.t.Fatal(err)
+	}
+	return t.put(t.log(c.Stream, t.next(t.last), string(value)))
 }
 
 // Spoil writes, or with an empty value deletes, any key below the prefix: what
@@ -128,9 +143,15 @@ func (t *Teller) Spoil(key, value string) {
 	t.put(clientv3.OpPut(t.prefix+key, value))
 }
 
-func (t *Teller) next() events.ID {
+// next is the ID of a commit whose writer, as long as its clock is not marked, is
+// where the story is.
+func (t *Teller) next(at time.Time) events.ID {
 	t.count++
-	return ID('C', t.count)
+	id := ulid.ULID(ID('C', t.count))
+	if err := id.SetTime(ulid.Timestamp(at)); err != nil {
+		t.t.Fatal(err)
+	}
+	return events.ID(id)
 }
 
 func (t *Teller) log(stream events.Stream, id events.ID, value string) clientv3.Op {

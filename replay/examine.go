@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/ipamlog/ipamlog/events"
+	"github.com/ipamlog/ipamlog/projection"
+)
+
+const (
+	// clockBound is how far two unmarked clocks may contradict each other.
+	clockBound = 10 * time.Second
+	// lateBound is how long after its ID was made a commit may come at most.
+	lateBound = time.Hour
+)
+
+// examiner replays a log that may be wrong. Unlike an allocator it does not stop
+// at what cannot be, but notes it, passes the event over and goes on.
+type examiner struct {
+	timeline  *projection.Timeline
+	pools     map[events.Stream]*examined
+	catalogue snapshot // the hosts as the store has them
+
+	hosts    events.Guards // the hosts as the log gives them
+	hostsSet bool          // compared already
+	behind   map[string]*lag
+
+	last     events.Record
+	running  time.Time
+	findings []Finding
+	report   Report
+}
+
+// examined is a pool on the way.
+type examined struct {
+	life     *projection.PoolLife
+	guards   events.Guards // as the log gives them so far
+	store    snapshot      // as the store has them
+	looked   bool          // it was compared, or is younger than what was read
+	puzzling bool          // holds events that are not understood: it cannot be compared
+	began    map[events.ID]begun
+}
+
+// begun is an allocation and what was told of it.
+type begun struct {
+	at        events.AddressAllocated
+	container string
+}
+
+// lag is a host whose clock is behind the log's.
+type lag struct {
+	first, last projection.Mark
+	where       string
+	commits     int
+	worst       time.Duration
+}
+
+func newExaminer(t *projection.Timeline, seen map[events.ID]snapshot) *examiner {
+	x := &examiner{timeline: t, pools: map[events.Stream]*examined{}, hosts: events.NewGuards(), behind: map[string]*lag{}, findings: []Finding{}}
+	x.catalogue.guards = events.NewGuards()
+	for id, s := range seen {
+		p := x.pool(events.PoolStream(id))
+		p.store, p.looked = s, false
+	}
+	return x
+}
+
+// pool returns what is known of a stream's pool; nil for the catalogue.
+func (x *examiner) pool(s events.Stream) *examined {
+	p, ok := x.pools[s]
+	if ok || s == events.Catalogue {
+		return p
+	}
+	id, err := events.ParseID(string(s))
+	if err != nil {
+		return nil
+	}
+	life := x.timeline.Pool(s)
+	if life == nil {
+		life = &projection.PoolLife{ID: id}
+	}
+	p = &examined{life: life, guards: events.NewGuards(), looked: true, began: map[events.ID]begun{}}
+	x.pools[s] = p
+	return p
+}
+
+func (x *examiner) note(rule Rule, p *examined, where string, since projection.Mark, format string, args ...any) {
+	f := Finding{Rule: rule, Where: where, Since: since, What: fmt.Sprintf(format, args...)}
+	if p != nil {
+		f.Pool = p.life
+	}
+	x.findings = append(x.findings, f)
+}
+
+func markOf(r events.Record) projection.Mark {
+	return projection.Mark{Revision: r.Revision, Time: r.Time, Suspect: r.ClockSuspect}
+}
+
+// examine looks at the next record.
+func (x *examiner) examine(r events.Record) {
+	p := x.pool(r.Stream)
+	x.inOrder(p, r)
+	x.onTime(r)
+	if p != nil && !p.looked && r.Revision > p.store.revision {
+		x.compare(p)
+	}
+	if !x.hostsSet && r.Revision > x.catalogue.revision {
+		x.compareHosts()
+	}
+	for i, e := range r.Events {
+		x.report.Events++
+		if u, ok := e.(events.Unknown); ok {
+			x.note(RuleReadable, p, r.Name(i), markOf(r), "an event %q was written by a newer version (%s), and what it says is not looked at: upgrade ipamlog", u.Name, orNone(r.Writer))
+			if p != nil {
+				p.puzzling = true
+			}
+			continue
+		}
+		if p == nil {
+			x.examineHost(r, i, e)
+		} else {
+			x.examineEvent(p, r, i, e)
+		}
+	}
+	x.last = r
+}
+
+func orNone(text string) string {
+	if text == "" {
+		return "unknown"
+	}
+	return text
+}
+
+// inOrder looks at where a commit stands in the log.
+func (x *examiner) inOrder(p *examined, r events.Record) {
+	where := r.Name(0)
+	if r.Revision == x.last.Revision {
+		x.note(RuleOrder, p, where, markOf(r), "two commits stand at revision %d: %s of the stream %s, and %s of %s", r.Revision, x.last.ID, x.last.Stream, r.ID, r.Stream)
+	}
+	made := ulid.Time(ulid.ULID(r.ID).Time())
+	if late := x.running.Sub(made); late > lateBound {
+		x.note(RuleOrder, p, where, markOf(r), "the commit %s came %s after its id was made, and one that late may be lost to who reads on from a moment", r.ID, late.Round(time.Second))
+	}
+}
+
+// onTime looks at the clock of a commit's writer. One that says itself that its
+// clock was wrong is no finding: its time moves nothing.
+func (x *examiner) onTime(r events.Record) {
+	if r.ClockSuspect {
+		x.report.Suspect++
+		return
+	}
+	if behind := x.running.Sub(r.Time); behind > clockBound {
+		l := x.behind[r.Host]
+		if l == nil {
+			l = &lag{first: markOf(r), where: r.Name(0)}
+			x.behind[r.Host] = l
+		}
+		l.commits++
+		l.last = markOf(r)
+		l.worst = max(l.worst, behind)
+	}
+	if r.Time.After(x.running) {
+		x.running = r.Time
+	}
+}
+
+func (x *examiner) examineHost(r events.Record, i int, e events.Event) {
+	if joined, ok := e.(events.HostJoined); ok {
+		if before := x.hosts.Hosts[joined.Host]; before.Present() && joined.Incarnation <= before.Value.Incarnation {
+			x.note(RuleHosts, nil, r.Name(i), markOf(r), "host %s joined as incarnation %d, and had been %d before", joined.Host, joined.Incarnation, before.Value.Incarnation)
+		}
+	}
+	if err := x.hosts.Apply(alone(r, e)); err != nil {
+		x.note(RuleHosts, nil, r.Name(i), markOf(r), "%s", err)
+	}
+}
+
+// alone is a record with one of its events.
+func alone(r events.Record, e events.Event) events.Record {
+	r.Events = []events.Event{e}
+	return r
+}
+
+// examineEvent looks at one event of a pool against the state before it.
+func (x *examiner) examineEvent(p *examined, r events.Record, i int, e events.Event) {
+	wrong := func(rule Rule, format string, args ...any) {
+		x.note(rule, p, r.Name(i), markOf(r), format, args...)
+	}
+	switch e := e.(type) {
+	case events.PoolCreated:
+		x.overlaps(p, e, wrong)
+	case events.AddressAllocated:
+		if subnet := p.guards.Pool.Value.Subnet; subnet.IsValid() && !subnet.Contains(e.Address) {
+			wrong(RuleAddresses, "%s was allocated, and lies outside of %s", e.Address, subnet)
+		}
+		if grant := p.guards.Grants[e.Grant]; !e.Grant.IsZero() && grant.Value.State != events.StateOpen {
+			wrong(RuleGrants, "%s was allocated through the grant %s, which is not open", e.Address, e.Grant)
+		} else if !e.Grant.IsZero() && grant.Value.Host != e.Host {
+			wrong(RuleGrants, "%s was allocated to host %q through a grant of host %q", e.Address, e.Host, grant.Value.Host)
+		}
+		if _, twice := p.began[e.Allocation]; twice {
+			wrong(RuleHolders, "the allocation %s began a second time, on %s", e.Allocation, e.Address)
+			return
+		}
+		p.began[e.Allocation] = begun{at: e}
+	case events.AddressAttributed:
+		b, ok := p.began[e.Allocation]
+		switch {
+		case !ok || b.at.Address != e.Address:
+			wrong(RuleAttribution, "%s was told to be %s, and no allocation %s of it ever was", e.Address, e.ContainerName, e.Allocation)
+			return
+		case b.container != "" && e.ContainerID != "" && b.container != e.ContainerID:
+			wrong(RuleAttribution, "the allocation %s of %s was told to be the container %s, and later %s", e.Allocation, e.Address, b.container, e.ContainerID)
+		}
+		if b.container == "" {
+			b.container = e.ContainerID
+			p.began[e.Allocation] = b
+		}
+	default: // the state alone says whether they fit
+	}
+	// A state that refuses an event stays as it was.
+	if err := p.guards.Apply(alone(r, e)); err != nil {
+		wrong(ruleOf(e), "%s by host %s: %s", e.Type(), r.Host, contradiction(err))
+	}
+}
+
+// contradiction is what the state before an event has against it.
+func contradiction(err error) string {
+	text := strings.TrimSuffix(err.Error(), ": "+events.ErrContradiction.Error())
+	if _, why, ok := strings.Cut(text, ": "); ok {
+		return why
+	}
+	return text
+}
+
+// ruleOf is the rule that an event breaks which the state before it refuses.
+func ruleOf(e events.Event) Rule {
+	switch e.(type) {
+	case events.AddressAllocated, events.AddressReserved:
+		return RuleHolders
+	case events.AddressReleased, events.AddressUnreserved:
+		return RuleReleases
+	case events.GrantOpened, events.GrantReopened, events.GrantClosing, events.GrantClosed:
+		return RuleGrants
+	default:
+		return RulePools
+	}
+}
+
+// overlaps looks whether a new pool overlaps one that is there, where neither is
+// apart.
+func (x *examiner) overlaps(p *examined, made events.PoolCreated, wrong func(Rule, string, ...any)) {
+	if events.Pool(made).Apart() {
+		return
+	}
+	for _, other := range x.pools {
+		there := other.guards.Pool
+		if other != p && there.Present() && !there.Value.Apart() && there.Value.Space == made.Space && there.Value.Subnet.Overlaps(made.Subnet) {
+			wrong(RulePools, "the pool %s was made while %s stood, which it overlaps", made.Subnet, there.Value.Title())
+		}
+	}
+}
+
+// compare holds a pool against its guards, at the revision they were read at.
+func (x *examiner) compare(p *examined) {
+	p.looked = true
+	if p.puzzling {
+		return
+	}
+	store := p.store.guards
+	store.Hosts = p.guards.Hosts // a pool's guards have none
+	n, different := differences(p.guards, store)
+	x.report.Guards += n
+	for _, d := range different {
+		x.note(RuleGuards, p, d.key, x.since(d.revision), "%s", d.sentence())
+	}
+}
+
+func (x *examiner) compareHosts() {
+	x.hostsSet = true
+	n, different := differences(events.Guards{Hosts: x.hosts.Hosts}, events.Guards{Hosts: x.catalogue.guards.Hosts})
+	x.report.Guards += n
+	for _, d := range different {
+		x.note(RuleGuards, nil, d.key, x.since(d.revision), "%s", d.sentence())
+	}
+}
+
+// since is a place in the log where nothing of it may stand.
+func (x *examiner) since(revision int64) projection.Mark {
+	return projection.Mark{Revision: revision, Time: x.timeline.Running(revision)}
+}
+
+// conclude looks at what can only be said at the end.
+func (x *examiner) conclude() {
+	for _, p := range x.pools {
+		if !p.looked {
+			x.compare(p)
+		}
+	}
+	if !x.hostsSet {
+		x.compareHosts()
+	}
+	for host, l := range x.behind {
+		x.note(RuleClocks, nil, l.where, l.first, "the clock of host %s contradicts the others': %d of its commits, up to @%d, are up to %s behind them, and answers by time are in doubt by as much: synchronise the clocks",
+			host, l.commits, l.last.Revision, l.worst.Round(time.Millisecond))
+	}
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	"github.com/cockroachdb/errors"
+
+	"github.com/ipamlog/ipamlog/events"
+	"github.com/ipamlog/ipamlog/events/etcdlog"
+	"github.com/ipamlog/ipamlog/projection"
+)
+
+// snapshot is a pool's guards as the store has them at a revision.
+type snapshot struct {
+	guards   events.Guards
+	revision int64
+}
+
+// look reads the guards of a pool.
+func look(ctx context.Context, log *etcdlog.Log, pool *projection.PoolLife) (snapshot, error) {
+	space := pool.Space
+	if space == "" {
+		space = events.Local // its creation was not read; the default is the likely one
+	}
+	guards, revision, err := log.Guards(ctx, space, pool.ID)
+	return snapshot{guards, revision}, errors.Wrapf(err, "read pool %s", Title(pool))
+}
+
+// difference is one guard that the store has otherwise than the log gives it.
+// Log and store are empty where the guard is absent; revision is the later of
+// those that wrote it.
+type difference struct {
+	key        string
+	log, store string
+	revision   int64
+}
+
+// differences compares the guards of one pool, and counts them.
+func differences(log, store events.Guards) (compared int, different []difference) {
+	note := func(key string, log, store guard) {
+		compared++
+		if log != store {
+			different = append(different, difference{key, log.text, store.text, max(log.revision, store.revision)})
+		}
+	}
+	if log.Pool.Present() || store.Pool.Present() {
+		note("pool", spell(log.Pool), spell(store.Pool))
+	}
+	for id := range both(log.Grants, store.Grants) {
+		note("grant "+id.String(), spell(log.Grants[id]), spell(store.Grants[id]))
+	}
+	for address := range both(log.Held, store.Held) {
+		note("held "+address.String(), spell(log.Held[address]), spell(store.Held[address]))
+	}
+	for name := range both(log.Hosts, store.Hosts) {
+		note("host "+name, spell(log.Hosts[name]), spell(store.Hosts[name]))
+	}
+	return compared, different
+}
+
+// both is the union of two maps' keys.
+func both[K comparable, V any](a, b map[K]V) map[K]V {
+	all := maps.Clone(a)
+	maps.Copy(all, b)
+	return all
+}
+
+// guard is a guard for comparison, and for people. Absent ones are empty.
+type guard struct {
+	text     string
+	revision int64
+}
+
+func spell[T events.Pool | events.Grant | events.HostGuard | events.Held](g events.Guarded[T]) guard {
+	if !g.Present() {
+		return guard{}
+	}
+	value, err := events.EncodeGuard(g.Value)
+	if err != nil {
+		value = fmt.Appendf(nil, "unreadable: %s", err)
+	}
+	return guard{fmt.Sprintf("@%d %s", g.Revision, value), g.Revision}
+}
