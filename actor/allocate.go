@@ -249,8 +249,11 @@ func (p *Pool) confirm(t *allocateTask, addr netip.Addr, a events.Allocation) {
 				p.reach(revision, t)
 			case p.overlay.byAddr[addr] != nil || p.held(addr).Value.Index(a.ID) < 0:
 				p.decide(t) // released meanwhile, or about to be
-			case t.answer(p.answerOf(addr, a.Kind, a.ID, revision, true), nil):
-				p.repeated[a.ID] = true
+			default:
+				p.witness.Repeated(a.ID)
+				if t.answer(p.answerOf(addr, a.Kind, a.ID, revision, true), nil) {
+					p.repeated[a.ID] = true
+				}
 			}
 		})
 	})

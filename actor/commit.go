@@ -238,6 +238,7 @@ func (p *Pool) settleAllocated(s *step, e events.AddressAllocated, revision int6
 		p.asks[key] = s.addr
 	}
 	p.memory.note(e, revision)
+	p.witnessed(e)
 	answer := p.answerOf(s.addr, e.Kind, e.Allocation, revision, false)
 	if s.task.base().answer(answer, nil) {
 		return

@@ -90,6 +90,7 @@ func (p *Pool) update(u etcdlog.Update, tail []events.Record) {
 func (p *Pool) begin(state *projection.Pool, tail []events.Record) {
 	p.state = state
 	p.retired = !state.Pool().Present()
+	p.testify()
 	if p.retired {
 		p.picker = &picker{}
 		return
@@ -155,6 +156,7 @@ func (p *Pool) notice(r events.Record, now time.Time) {
 			p.refresh(e.Address)
 		case events.AddressAllocated:
 			p.memory.note(e, r.Revision)
+			p.witnessed(e)
 			p.refresh(e.Address)
 			if held := p.state.Held(e.Address).Value; len(held) > 0 {
 				p.index(e.Address, held[len(held)-1])
@@ -199,6 +201,7 @@ func (p *Pool) forgetReleased(r events.Record) {
 			continue
 		}
 		delete(p.repeated, released.Allocation)
+		p.witness.Ended(released.Allocation)
 		held := p.state.Held(released.Address).Value
 		if i := held.Index(released.Allocation); i >= 0 {
 			if key := askKeyOf(held[i]); p.asks[key] == released.Address {

@@ -33,7 +33,9 @@ type Options struct {
 	// Mirrors says that Swarm uses this daemon: see mirror.go.
 	Mirrors  bool
 	Observer Observer
-	Logger   zerolog.Logger
+	// Witness is told of what this host holds. May be nil.
+	Witness Witness
+	Logger  zerolog.Logger
 }
 
 // Host is this machine's daemon on the log. Safe for concurrent use.
@@ -45,6 +47,7 @@ type Host struct {
 	routes   func() ([]netip.Prefix, error)
 	mirrors  bool
 	observer Observer
+	witness  Witness
 	logger   zerolog.Logger
 
 	background sync.WaitGroup  // what goes on behind an answered request; see inBackground
@@ -70,8 +73,11 @@ func Join(ctx context.Context, o Options) (*Host, error) {
 		return nil, err
 	}
 	h := &Host{
-		log: o.Log, writer: p.writer, presence: p, blocks: o.Blocks, routes: o.Routes, mirrors: o.Mirrors, observer: o.Observer, logger: o.Logger,
+		log: o.Log, writer: p.writer, presence: p, blocks: o.Blocks, routes: o.Routes, mirrors: o.Mirrors, observer: o.Observer, witness: o.Witness, logger: o.Logger,
 		pools: map[events.ID]*Pool{}, moved: map[events.ID]events.ID{}, doomed: make(chan error, 1),
+	}
+	if h.witness == nil {
+		h.witness = nobody{}
 	}
 	h.life, h.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := h.startPools(ctx); err != nil {
@@ -240,6 +246,7 @@ func (h *Host) pool(space events.Space, id events.ID) *Pool {
 		return nil
 	}
 	p := newPool(space, id, h.writer, h.observer, h.doom, h.logger)
+	p.witness = h.witness
 	h.pools[id] = p
 	h.actors.Go(func() {
 		p.run()

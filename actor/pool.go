@@ -56,6 +56,7 @@ type Pool struct {
 	writer   *etcdlog.Writer
 	log      zerolog.Logger
 	observer Observer
+	witness  Witness
 	doom     func(error) // ends the host
 
 	mailbox  chan task
@@ -104,7 +105,7 @@ type reaching struct {
 
 func newPool(space events.Space, id events.ID, w *etcdlog.Writer, observer Observer, doom func(error), log zerolog.Logger) *Pool {
 	return &Pool{
-		id: id, space: space, writer: w, observer: observer, doom: doom,
+		id: id, space: space, writer: w, observer: observer, witness: nobody{}, doom: doom,
 		log:     log.With().Stringer("pool", id).Logger(),
 		mailbox: make(chan task, mailboxSize), posts: make(chan func(), 64),
 		stopping: make(chan struct{}), done: make(chan struct{}),

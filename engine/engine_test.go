@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/errors"
 	"github.com/google/go-cmp/cmp"
@@ -31,6 +32,30 @@ func open(t *testing.T, address string) *engine.Engine {
 		}
 	})
 	return e
+}
+
+// follow listens to an engine's events, and returns what waits for the next one.
+func follow(t *testing.T, e *engine.Engine) func() engine.Event {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	connected, seen, ended := make(chan struct{}), make(chan engine.Event, 64), make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := e.Events(ctx, time.Time{}, func() { close(connected) }, func(e engine.Event) { seen <- e }); err == nil {
+			t.Error("the events ended without a reason")
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-ended })
+	<-connected
+	return func() engine.Event {
+		select {
+		case e := <-seen:
+			return e
+		case <-time.After(time.Minute):
+			t.Fatal("no event came")
+			return engine.Event{}
+		}
+	}
 }
 
 // A real engine, and what it knows after each request.
@@ -64,7 +89,8 @@ func TestEngine(t *testing.T) {
 		t.Errorf("made twice: %v", err)
 	}
 
-	h.MustDocker(t, "run", "-d", "--name", "c1", "--network", "n1", lab.Image)
+	seen := follow(t, e)
+	h.MustDocker(t, "run", "-d", "--name", "c1", "--network", "n1", "--label", "team=x", lab.Image)
 	c, err := h.Container("c1")
 	if err != nil {
 		t.Fatal(err)
@@ -78,6 +104,49 @@ func TestEngine(t *testing.T) {
 		p.MAC.String() != c.NetworkSettings.Networks["n1"].MacAddress || p.Addresses[0].Addr() != c.NetworkSettings.Networks["n1"].IPAddress {
 		t.Errorf("endpoint %+v, and the container is %+v", p, c)
 	}
+	want1 := engine.Container{ID: c.ID, Name: "c1", Image: lab.Image, Labels: map[string]string{"team": "x"}}
+	for how, ask := range map[string]func() (engine.Container, error){
+		"inspected": func() (engine.Container, error) { return e.Container(ctx, "c1") },
+		"listed": func() (engine.Container, error) {
+			list, err := e.Containers(ctx, []string{c.ID, strings.Repeat("0", 64)})
+			if err != nil || len(list) != 1 {
+				return engine.Container{}, errors.CombineErrors(err, errors.Newf("%d containers", len(list)))
+			}
+			return list[0], nil
+		},
+	} {
+		got, err := ask()
+		if !strings.HasPrefix(got.ImageID, "sha256:") {
+			t.Errorf("%s: image %q", how, got.ImageID)
+		}
+		got.ImageID = ""
+		if diff := cmp.Diff(want1, got); err != nil || diff != "" {
+			t.Errorf("%s: %v\n%s", how, err, diff)
+		}
+	}
+	if list, err := e.Containers(ctx, nil); err != nil || len(list) != 0 {
+		t.Errorf("of no container %+v, %v", list, err)
+	}
+	if _, err := e.Container(ctx, "c9"); !errors.Is(err, engine.ErrNoContainer) {
+		t.Errorf("of a container that is not there: %v", err)
+	}
+	h.MustDocker(t, "rename", "c1", "c2")
+	for _, want := range []engine.Event{
+		{Type: "container", Action: "create", Container: c.ID, Name: "c1", Image: lab.Image, Labels: map[string]string{"team": "x"}},
+		{Type: "network", Action: "connect", Container: c.ID, Network: id},
+		{Type: "container", Action: "start", Container: c.ID, Name: "c1", Image: lab.Image, Labels: map[string]string{"team": "x"}},
+		{Type: "container", Action: "rename", Container: c.ID, Name: "c2", OldName: "c1", Image: lab.Image, Labels: map[string]string{"team": "x"}},
+	} {
+		got := seen()
+		if got.Time.IsZero() {
+			t.Error("an event has no time")
+		}
+		got.Time = time.Time{}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("event (-want +got):\n%s", diff)
+		}
+	}
+	h.MustDocker(t, "rename", "c2", "c1")
 	if err := e.RemoveNetwork(ctx, id); err == nil || errors.Is(err, engine.ErrNoNetwork) {
 		t.Errorf("removed while a container is on it: %v", err)
 	}

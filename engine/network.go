@@ -47,8 +47,8 @@ type Pool struct {
 // Endpoint is one attachment of a container to a network.
 type Endpoint struct {
 	ID        string
-	Container string // its ID; empty where the engine has lost the container
-	Name      string // the container's
+	Container string // its ID; empty where there is none: not yet, not any more, or it is Swarm's load balancer
+	Name      string // the container's; it may be the one it was started with
 	MAC       net.HardwareAddr
 	Addresses []netip.Prefix // one for each family it has
 }
@@ -75,7 +75,7 @@ func (e *Engine) Network(ctx context.Context, id string) (Network, error) {
 	}
 	n := toNetwork(answer.Network.Network)
 	for container, c := range answer.Network.Containers {
-		if strings.HasPrefix(container, "ep-") {
+		if strings.HasPrefix(container, "ep-") || strings.HasPrefix(container, "lb-") {
 			container = ""
 		}
 		n.Endpoints = append(n.Endpoints, Endpoint{
