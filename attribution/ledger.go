@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package attribution
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ipamlog/ipamlog/actor"
+	"github.com/ipamlog/ipamlog/engine"
+	"github.com/ipamlog/ipamlog/events"
+)
+
+// moment orders what the ledger hears and what the engine was seen to have. It is
+// no time of day.
+type moment uint64
+
+// Ledger is what this host holds, and whose that was found to be. It implements
+// [actor.Witness]. Safe for concurrent use.
+type Ledger struct {
+	// driver is what the engine calls us, as the IPAM driver of networks; empty:
+	// whatever is not Docker's own is ours.
+	driver string
+	// kick, if not nil, is called when there is something to look for.
+	kick  func()
+	clock func() time.Time
+
+	mu       sync.Mutex
+	now      moment
+	holdings map[events.ID]*holding
+	at       map[netip.Addr][]*holding
+	gone     map[events.ID]*holding // those of holdings that have ended
+	looks    map[*look]bool
+	// endpoints are those of the last looks, and when they were seen first, at the
+	// latest.
+	endpoints map[string]map[string]moment // by network, by endpoint
+	// settled are the networks of grants; likely are those that may be settled soon.
+	settled map[events.ID]pairing
+	likely  map[events.ID]likely
+	unread  map[events.ID]bool // pools whose holdings may have been attributed before
+}
+
+// holding is one of this host's.
+type holding struct {
+	actor.Holding
+	began moment    // 0: before anything was looked at
+	heard time.Time // when the ledger came to know it
+	ended moment    // 0: it stands
+	owner *owner    // nil: not found
+	told  *events.Attribution
+	// worded is the version of what is known of the container that was told.
+	worded uint64
+	// lost says that it may be, or was seen to be, somebody else's by now.
+	lost bool
+
+	due   time.Time // of the next look for it
+	pause time.Duration
+}
+
+// owner is whose a holding was found to be.
+type owner struct {
+	network   engine.Network // ID and Name alone are used
+	endpoint  string
+	container string // empty for a gateway, and for an endpoint without a container
+	name      string // the container's, as the network tells it
+	found     time.Time
+}
+
+// pairing is a grant's network, one of whose subnets the grant is about.
+type pairing struct {
+	network engine.Network // ID and Name alone
+	subnet  netip.Prefix
+}
+
+func pair(h *holding, n engine.Network) pairing {
+	return pairing{engine.Network{ID: n.ID, Name: n.Name}, h.Pool.Subnet}
+}
+
+// likely is a network that a grant's may be.
+type likely struct {
+	network string // its ID
+	since   time.Time
+}
+
+// look is one look at the engine under way.
+type look struct{ begun moment }
+
+// NewLedger returns a ledger that knows nothing. driver is what the engine calls
+// us, as the IPAM driver of its networks; empty: whatever is not Docker's own.
+func NewLedger(driver string) *Ledger {
+	return &Ledger{
+		driver: driver, clock: time.Now, holdings: map[events.ID]*holding{}, at: map[netip.Addr][]*holding{},
+		gone: map[events.ID]*holding{}, looks: map[*look]bool{},
+		endpoints: map[string]map[string]moment{},
+		settled:   map[events.ID]pairing{}, unread: map[events.ID]bool{},
+	}
+}
+
+const (
+	// firstPause is the wait from an allocation to the first look for its owner:
+	// a container is not much faster than that. It doubles up to lastPause.
+	firstPause = 30 * time.Millisecond
+	lastPause  = 30 * time.Second
+	// networkPause is the first one for what is a network's: it has time.
+	networkPause = time.Second
+)
+
+// Began implements [actor.Witness].
+func (l *Ledger) Began(h actor.Holding) {
+	l.mu.Lock()
+	l.now++
+	added := l.add(h, l.now)
+	l.mu.Unlock()
+	if added && l.kick != nil {
+		l.kick()
+	}
+}
+
+// Repeated implements [actor.Witness]. Of an endpoint that was not found yet nobody
+// can say any more whether it is the one that will be.
+func (l *Ledger) Repeated(allocation events.ID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if h := l.holdings[allocation]; h != nil && h.Kind == events.Endpoint && h.owner == nil && (h.told == nil || h.told.ContainerID == "") {
+		h.lost = true
+	}
+}
+
+// Ended implements [actor.Witness].
+func (l *Ledger) Ended(allocation events.ID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.now++
+	l.end(allocation)
+}
+
+// Holds implements [actor.Witness].
+func (l *Ledger) Holds(pool events.ID, all []actor.Holding) {
+	l.mu.Lock()
+	l.now++
+	there := map[events.ID]bool{}
+	for _, h := range all {
+		there[h.Allocation.ID] = true
+		if l.add(h, 0) {
+			l.unread[pool] = true
+		}
+	}
+	for id, h := range l.holdings {
+		if h.ID == pool && !there[id] {
+			l.end(id)
+		}
+	}
+	l.mu.Unlock()
+	if l.kick != nil {
+		l.kick()
+	}
+}
+
+// add takes in a holding; false if it is known, or of no kind that Docker knows.
+func (l *Ledger) add(h actor.Holding, began moment) bool {
+	if _, known := l.holdings[h.Allocation.ID]; known || !docker(h.Kind) {
+		return false
+	}
+	now, pause := l.clock(), firstPause
+	if h.Kind != events.Endpoint {
+		pause = networkPause
+	}
+	x := &holding{Holding: h, began: began, heard: now, due: now.Add(pause), pause: pause}
+	l.holdings[h.Allocation.ID] = x
+	l.at[h.Address] = append(l.at[h.Address], x)
+	return true
+}
+
+// docker says whether holdings of a kind are an engine's.
+func docker(k events.Kind) bool {
+	return k == events.Endpoint || k == events.Gateway || k == events.Auxiliary
+}
+
+func (l *Ledger) end(allocation events.ID) {
+	if h := l.holdings[allocation]; h != nil && h.ended == 0 {
+		h.ended = l.now
+		l.gone[allocation] = h
+		l.forget()
+	}
+}
+
+// forget drops what has ended and no look under way can have seen any more.
+func (l *Ledger) forget() {
+	oldest := l.now + 1
+	for k := range l.looks {
+		oldest = min(oldest, k.begun)
+	}
+	for id, h := range l.gone {
+		if h.ended >= oldest || h.owner != nil && h.told == nil {
+			continue // or whose it was is still to be told
+		}
+		delete(l.gone, id)
+		delete(l.holdings, id)
+		rest := slices.DeleteFunc(l.at[h.Address], func(o *holding) bool { return o == h })
+		if len(rest) == 0 {
+			delete(l.at, h.Address)
+		} else {
+			l.at[h.Address] = rest
+		}
+	}
+}
+
+// begin begins a look: what ends from now on may have been seen by it.
+func (l *Ledger) begin() *look {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.now++
+	k := &look{begun: l.now}
+	l.looks[k] = true
+	return k
+}
+
+// finish ends a look.
+func (l *Ledger) finish(k *look) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.looks, k)
+	l.forget()
+}
+
+// saw takes in a network as it was inspected during a look, and finds out whose
+// the endpoints' addresses are. It returns the holdings of which a container was
+// found that is not the one they were found to be before. Looks at one network must
+// not overlap.
+func (l *Ledger) saw(k *look, n engine.Network) (strange []holding) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.now++
+	before := l.endpoints[n.ID]
+	seen := make(map[string]moment, len(n.Endpoints))
+	claims := map[*holding][]engine.Endpoint{}
+	for _, e := range n.Endpoints {
+		for _, p := range e.Addresses {
+			if h := l.only(k, n, e, p.Addr(), before); h != nil {
+				claims[h] = append(claims[h], e)
+			}
+		}
+		seen[e.ID] = l.now
+		if first, known := before[e.ID]; known {
+			seen[e.ID] = first
+		}
+	}
+	l.endpoints[n.ID] = seen
+	for h, by := range claims {
+		if len(by) > 1 {
+			continue
+		}
+		if !h.belongs(n, by[0], l.clock()) {
+			if !h.lost {
+				h.lost = true
+				strange = append(strange, *h)
+			}
+			continue
+		}
+		if h.Pool.Node == "" {
+			l.settled[h.Grant] = pair(h, n)
+		}
+	}
+	return strange
+}
+
+// only finds the one holding that an endpoint's address can be.
+func (l *Ledger) only(k *look, n engine.Network, e engine.Endpoint, addr netip.Addr, before map[string]moment) *holding {
+	var one *holding
+	for _, h := range l.at[addr] {
+		first, known := before[e.ID]
+		switch {
+		case h.Kind != events.Endpoint || h.Shared || !l.fits(n, h):
+		case h.MAC != (events.MAC{}) && h.MAC.String() != e.MAC.String():
+		case h.ended != 0 && h.ended < k.begun:
+		case known && h.began > first:
+		case one != nil:
+			return nil
+		default:
+			one = h
+		}
+	}
+	return one
+}
+
+// belongs notes whose a holding is; false if it was another's.
+func (h *holding) belongs(n engine.Network, e engine.Endpoint, now time.Time) bool {
+	switch {
+	case h.told != nil && h.told.ContainerID != "" && h.told.ContainerID != e.Container:
+		return e.Container == ""
+	case h.owner != nil && h.owner.container != "":
+		return e.Container == "" || e.Container == h.owner.container
+	case h.lost:
+		return false
+	case e.Container == "" && now.Sub(h.heard) < lonelyAfter:
+		return true // it may be on its way into its container
+	}
+	h.owner = &owner{network: n, endpoint: e.ID, container: e.Container, name: e.Name, found: now}
+	return true
+}
+
+// lonelyAfter is how long an endpoint may be without a container before its
+// network alone is told. It then is Swarm's load balancer, or one that the engine
+// has lost.
+const lonelyAfter = 30 * time.Second
+
+// fits says whether a network can be of a holding's pool.
+func (l *Ledger) fits(n engine.Network, h *holding) bool {
+	if !l.ours(n) || h.Pool.Node == "" && n.IPAM.Options["pool"] != h.Pool.Name {
+		return false // a mirror has no name, whatever its network's options are
+	}
+	return slices.ContainsFunc(n.IPAM.Pools, func(p engine.Pool) bool { return p.Subnet.Masked() == h.Pool.Subnet })
+}
+
+// ours says whether a network's addresses are ours to give.
+func (l *Ledger) ours(n engine.Network) bool {
+	if l.driver != "" {
+		return n.IPAM.Driver == l.driver
+	}
+	return !slices.Contains([]string{"", "default", "null", "none", "windows"}, n.IPAM.Driver)
+}
+
+// listed takes in the networks that the engine has, as listed during a look, and
+// finds those of gateways and auxiliary addresses.
+func (l *Ledger) listed(k *look, networks []engine.Network) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.now++
+	there := map[string]bool{}
+	for _, n := range networks {
+		there[n.ID] = true
+	}
+	maps.DeleteFunc(l.endpoints, func(id string, _ map[string]moment) bool { return !there[id] })
+	maps.DeleteFunc(l.settled, func(_ events.ID, p pairing) bool { return !there[p.network.ID] })
+	before := l.likely
+	l.likely = map[events.ID]likely{}
+	for _, h := range l.holdings {
+		if h.Kind == events.Endpoint || h.owner != nil || h.ended != 0 && h.ended < k.begun {
+			continue
+		}
+		if _, is := l.settled[h.Grant]; !is {
+			l.eliminate(h, networks, before[h.Grant])
+		}
+		if p, is := l.settled[h.Grant]; is {
+			h.owner = &owner{network: p.network, found: l.clock()}
+		}
+	}
+}
+
+// certainAfter is how long a grant and a network must have been the only ones for
+// each other before they are: longer than the engine takes to write down a network
+// whose gateway it was given, or to strike out one whose grant is gone. It may have
+// to wait for us in between, for 15 s at most.
+const certainAfter = 20 * time.Second
+
+// eliminate settles which network a grant's is where there has been no other for
+// long enough. last is what was likely at the last look.
+func (l *Ledger) eliminate(h *holding, networks []engine.Network, last likely) {
+	one := l.onlyNetwork(h, networks)
+	if one == nil {
+		return
+	}
+	if last.network != one.ID {
+		last = likely{one.ID, l.clock()}
+	}
+	if l.likely[h.Grant] = last; l.clock().Sub(last.since) >= certainAfter {
+		l.settled[h.Grant] = pair(h, *one)
+	}
+	h.due = last.since.Add(certainAfter)
+}
+
+// onlyNetwork is the network that a grant's must be because no other can be, and the
+// network can be no other grant's.
+func (l *Ledger) onlyNetwork(h *holding, networks []engine.Network) *engine.Network {
+	var one *engine.Network
+	for i, n := range networks {
+		switch {
+		case !l.granted(n, h):
+		case one != nil:
+			return nil
+		default:
+			one = &networks[i]
+		}
+	}
+	if one == nil || h.ended != 0 {
+		return nil
+	}
+	for grant, p := range l.settled {
+		if grant != h.Grant && p.network.ID == one.ID && p.subnet == h.Pool.Subnet {
+			return nil
+		}
+	}
+	for _, o := range l.holdings {
+		if o.Grant != h.Grant && o.ended == 0 && o.Pool.Subnet == h.Pool.Subnet && l.granted(*one, o) {
+			return nil
+		}
+	}
+	return one
+}
+
+// granted says whether a network can be that of a holding's grant.
+func (l *Ledger) granted(n engine.Network, h *holding) bool {
+	return l.fits(n, h) && slices.ContainsFunc(n.IPAM.Pools, func(p engine.Pool) bool {
+		return p.Subnet.Masked() == h.Pool.Subnet && (h.Pool.Node != "" || p.Range.Masked() == h.Range.Masked())
+	})
+}
