@@ -18,6 +18,11 @@
 // each of those reads every event of it, at the cost of the same CPUs. Hosts of
 // their own would not pay for one another.
 //
+// Questions about the past are measured by themselves, on a log of a million events
+// (package bulk): as processes of their own, from the start to the answer, with and
+// without the index.
+//
 //	go run ./bench
 //	go run ./bench --rounds 9 --duration 3s --clients 64
+//	go run ./bench --clients 0 --hosts 0 --past 1000000
 package main

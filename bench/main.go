@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -37,6 +38,7 @@ type flags struct {
 	clients  []int
 	fill     bool
 	hosts    int
+	past     int
 	program  string
 }
 
@@ -44,9 +46,10 @@ func main() {
 	var f flags
 	pflag.IntVar(&f.rounds, "rounds", 3, "`times` that each side is measured, in turns")
 	pflag.DurationVar(&f.duration, "duration", 1500*time.Millisecond, "how long each time")
-	pflag.IntSliceVar(&f.clients, "clients", []int{1, 16, 64, 256}, "`numbers` of clients at once")
+	pflag.IntSliceVar(&f.clients, "clients", []int{1, 16, 64, 256}, "`numbers` of clients at once; 0 for none")
 	pflag.BoolVar(&f.fill, "fill", true, "measure 64 clients on pools 50 % and 99 % full, too")
 	pflag.IntVar(&f.hosts, "hosts", 16, "`number` of hosts, a daemon each, that share one pool; 0 for none")
+	pflag.IntVar(&f.past, "past", 1_000_000, "`number` of events to ask the past of; 0 for none")
 	pflag.StringVar(&f.program, "program", "", "`path` of the ipamlog to measure (default: built from this source)")
 	pflag.Parse()
 
@@ -64,6 +67,7 @@ func measure(ctx context.Context, f flags) error {
 	if f.rounds < 1 || f.duration <= 0 || pflag.NArg() > 0 {
 		return errors.New("see --help: there must be a round and a duration, and no other words")
 	}
+	f.clients = slices.DeleteFunc(f.clients, func(n int) bool { return n <= 0 })
 	dir, err := os.MkdirTemp("", "ipamlog-bench")
 	if err != nil {
 		return errors.Wrap(err, "make a directory")
@@ -74,6 +78,19 @@ func measure(ctx context.Context, f flags) error {
 			return err
 		}
 	}
+	if len(f.clients) > 0 || f.hosts > 0 {
+		if err := measureDaemon(ctx, f, dir); err != nil {
+			return err
+		}
+	}
+	if f.past == 0 {
+		return nil
+	}
+	return measurePast(ctx, f.program, dir, f.past)
+}
+
+// measureDaemon measures the daemon beside its etcd.
+func measureDaemon(ctx context.Context, f flags, dir string) error {
 	own, err := start(ctx, f.program, filepath.Join(dir, "main"), "bench", "")
 	if err != nil {
 		return err

@@ -3,10 +3,13 @@
 package cli
 
 import (
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ipamlog/ipamlog/render"
 	"github.com/ipamlog/ipamlog/replay"
 )
 
@@ -27,6 +30,70 @@ func mayHave(what string) cobra.PositionalArgs {
 			return Usagef("%s takes at most one %s, not %d arguments: see %s --help", cmd.CommandPath(), what, len(args), cmd.CommandPath())
 		}
 		return nil
+	}
+}
+
+// needsAll demands exactly these arguments.
+func needsAll(what ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != len(what) {
+			return Usagef("%s takes %s, not %d arguments: see %s --help", cmd.CommandPath(), strings.Join(what, " "), len(args), cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+// momentArgs marks a command with arguments that are moments.
+const momentArgs = "moments"
+
+// back is a moment such as -2h.
+var back = regexp.MustCompile(`^-\d`)
+
+// agoIn writes -2h as "2h ago" where it is the argument of a command, and would be
+// taken for an option.
+func agoIn(root *cobra.Command, args []string) []string {
+	cmd, _, err := root.Find(args)
+	if err != nil || cmd.Annotations[momentArgs] == "" {
+		return args
+	}
+	args = slices.Clone(args)
+	for i, arg := range args {
+		if back.MatchString(arg) {
+			args[i] = arg[1:] + " ago"
+		}
+	}
+	return args
+}
+
+// ecs marks a command that prints events, and so also in the words of the Elastic
+// Common Schema.
+const ecs = "ecs"
+
+var speaksECS = map[string]string{ecs: "yes"}
+
+func completeFormats(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	formats := render.Formats()
+	if cmd.Annotations[ecs] != "" {
+		formats = append(formats, string(render.FormatECS))
+	}
+	return formats, cobra.ShellCompDirectiveNoFileComp
+}
+
+// refuseShells has the completion for a shell that cobra does not know be wrong
+// usage; cobra itself shows its help then.
+func refuseShells(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() != "completion" {
+			continue
+		}
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return Usagef("there is no completion for %q: see %s --help", args[0], cmd.CommandPath())
+			}
+			return nil
+		}
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ipamlog/ipamlog/config"
+	"github.com/ipamlog/ipamlog/render"
 )
 
 // Build says which program this is.
@@ -62,7 +63,7 @@ do; 2 wrong usage; 3 what was asked for does not exist.`,
 		&cobra.Group{ID: GroupHand, Title: "Changes by hand:"},
 	)
 	config.RegisterGlobal(root.PersistentFlags(), config.Process())
-	if err := root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "jsonl", "csv"}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+	if err := root.RegisterFlagCompletionFunc("output", completeFormats); err != nil {
 		panic(err) // the flag was registered two lines above
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
@@ -70,12 +71,13 @@ do; 2 wrong usage; 3 what was asked for does not exist.`,
 	})
 	root.SetHelpCommand(helpCommand())
 	root.AddCommand(
-		poolsCommand(), holdersCommand(), whoCommand(), historyCommand(), replayCommand(), tailCommand(), verifyCommand(),
+		poolsCommand(), holdersCommand(), whoCommand(), historyCommand(), replayCommand(), diffCommand(), tailCommand(), exportCommand(), verifyCommand(), enrichCommand(),
 		ipRangeCommand(build), hostRangeCommand(build), reserveCommand(build), unreserveCommand(build),
 		releaseIPCommand(build), releaseHostCommand(build), importCommand(build), createNetworkCommand(hostAddressesOf(build)),
 		adoptCommand(build), versionCommand(build),
 	)
 	root.AddCommand(extra...)
+	refuseShells(root)
 	for _, cmd := range root.Commands() {
 		cmd.Args = asUsage(cmd.Args)
 	}
@@ -100,7 +102,7 @@ func asUsage(check cobra.PositionalArgs) cobra.PositionalArgs {
 // Run runs the tree with the arguments, without the program's name, and returns
 // the exit status. It prints the error, if there is one.
 func Run(ctx context.Context, root *cobra.Command, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	root.SetArgs(args)
+	root.SetArgs(agoIn(root, args))
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -120,6 +122,9 @@ func Config(cmd *cobra.Command) (config.Config, error) {
 	cfg, err := config.Load(cmd.Flags(), config.Process())
 	if err != nil {
 		return cfg, errors.Mark(err, ErrUsage)
+	}
+	if cfg.Output == render.FormatECS && cmd.Annotations[ecs] == "" {
+		return cfg, Usagef("-o ecs is for events alone, as tail and export --events print them: choose one of %s", strings.Join(render.Formats(), ", "))
 	}
 	for _, w := range cfg.Warnings {
 		warn(cmd.ErrOrStderr(), "%s", w)

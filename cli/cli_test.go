@@ -36,11 +36,16 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the commands as a user does, each script against stores of
 // known content: one night below the usual prefix, and what a newer version
-// wrote below /newer/.
+// wrote below /newer/; and in a store of its own, $MORNING, that night and the
+// morning after it.
 func TestScripts(t *testing.T) {
 	store := replaytest.Start(t)
 	store.Tell(t, "/ipamlog/v1/").Night()
 	newer(store.Tell(t, "/newer/"))
+	morning := replaytest.Start(t)
+	teller := morning.Tell(t, "/ipamlog/v1/")
+	teller.Night()
+	teller.Morning()
 	store.Tell(t, "/future/").Spoil("meta/store", `{"store":"01JN7W9S40A000000000000001","base":0,"format":99}`)
 	deaf, dead := deafStore(t), deadDaemon(t)
 	var told struct {
@@ -57,6 +62,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("TZ", "Europe/Berlin")
 			env.Setenv("IPAMLOG_DATA_DIR", store.Dir)
+			env.Setenv("MORNING", morning.Dir)
 			env.Setenv("DEAF", deaf)
 			env.Setenv("DEAD", dead)
 			return nil

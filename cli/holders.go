@@ -21,7 +21,8 @@ POOL is the pool's name, its subnet, its id or the beginning of its id.
 
 ` + aboutTimes + `
 
-Without --at the answer costs what is held now, however long the log is.
+Without --at the answer is the pool's state as it is now; only who is behind the
+endpoints is looked up in the log.
 
 Exit status: 0 done; 1 failed; 2 wrong usage, or POOL means several pools; 3
 there is, or was then, no such pool.`,
@@ -62,6 +63,15 @@ func (s *session) holdersNow(ctx context.Context, word string) error {
 		return err
 	}
 	holdings, _, err := replay.HoldersNow(ctx, s.log, pool)
+	if err != nil {
+		return err
+	}
+	if len(holdings) > 0 {
+		err = s.ask(ctx, func(h *replay.History) error {
+			h.Attribute(holdings)
+			return nil
+		})
+	}
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func (s *session) moment(h *replay.History, flag, text string, otherwise replay.
 	if text == "" {
 		return otherwise, nil
 	}
-	m, err := s.place(h.Moment, flag, text)
+	m, err := s.place(h.Moment, "--"+flag, text)
 	if err == nil {
 		s.note("%s %s", flag, s.understood(m))
 	}
@@ -62,10 +62,10 @@ func (s *session) moment(h *replay.History, flag, text string, otherwise replay.
 func (s *session) place(in func(timespec.Spec, time.Time) (replay.Moment, error), flag, text string) (replay.Moment, error) {
 	spec, err := timespec.Parse(text, s.now, s.zone)
 	if err != nil {
-		return replay.Moment{}, errors.Mark(errors.Wrapf(err, "--%s", flag), ErrUsage)
+		return replay.Moment{}, errors.Mark(errors.Wrap(err, flag), ErrUsage)
 	}
 	m, err := in(spec, s.now)
-	return m, errors.Wrapf(err, "--%s", flag)
+	return m, errors.Wrap(err, flag)
 }
 
 // understood is a moment as people read it: time and revision.
@@ -103,7 +103,7 @@ func (s *session) span(h *replay.History, fromFlag, from, toFlag, to string) (re
 	var span replay.Span
 	var err error
 	if from != "" {
-		if span.From, err = s.place(h.Before, fromFlag, from); err != nil {
+		if span.From, err = s.place(h.Before, "--"+fromFlag, from); err != nil {
 			return span, err
 		}
 		s.note("%s %s", fromFlag, s.onwards(span.From))

@@ -15,8 +15,9 @@ func poolsCommand() *cobra.Command {
 		Use:   "pools",
 		Short: "List the pools and how full they are",
 		Long: `List every pool: name, id, space, subnet, ranges, size (addresses that can be
-held), held, free, suspected, the hosts that use it, and its policy. In csv and
-json there are also the exclusions, the hosts' ranges and the router.
+held), held, free, suspected, the hosts that use it, and its policy; in csv and
+json also the exclusions, the hosts' ranges and the router, which a table has
+where a pool has any.
 
 The answer costs what is held now, however long the log is.
 
@@ -30,6 +31,6 @@ Exit status: 0 done; 1 failed; 2 wrong usage.`,
 		if err != nil {
 			return err
 		}
-		return show(s, s.pools(), states)
+		return show(s, s.pools(states), states)
 	})
 }

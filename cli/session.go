@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/errors"
@@ -20,6 +22,7 @@ import (
 	"github.com/ipamlog/ipamlog/events/etcdlog"
 	"github.com/ipamlog/ipamlog/render"
 	"github.com/ipamlog/ipamlog/replay"
+	"github.com/ipamlog/ipamlog/replay/index"
 	"github.com/ipamlog/ipamlog/store"
 )
 
@@ -28,6 +31,7 @@ type session struct {
 	cfg    config.Config
 	client *clientv3.Client
 	log    *etcdlog.Log
+	index  *index.Index
 	out    render.Output
 	stderr io.Writer
 	now    time.Time
@@ -50,7 +54,9 @@ func asking(cmd *cobra.Command, run func(ctx context.Context, s *session, args [
 		if err != nil {
 			return err
 		}
-		return errors.CombineErrors(store.Explain(run(cmd.Context(), s, args), s.client), s.close())
+		err = store.Explain(run(cmd.Context(), s, args), s.client)
+		s.keepIndex(cmd.Context())
+		return errors.CombineErrors(err, s.close())
 	}
 	return cmd
 }
@@ -72,18 +78,17 @@ func open(cmd *cobra.Command, empty emptyStore) (*session, error) {
 }
 
 // emptyStore is what to do with a store that has no log yet.
-type emptyStore func(ctx context.Context, s *session) error
+type emptyStore func(ctx context.Context, s *session) (etcdlog.Store, error)
 
 // wantLog refuses it.
-func wantLog(_ context.Context, s *session) error {
-	return errors.Newf("there is no ipamlog log below %s in this store: start `ipamlog serve` on it once, or name the right place with --prefix", s.cfg.Prefix)
+func wantLog(_ context.Context, s *session) (etcdlog.Store, error) {
+	return etcdlog.Store{}, errors.Newf("there is no ipamlog log below %s in this store: start `ipamlog serve` on it once, or name the right place with --prefix", s.cfg.Prefix)
 }
 
 // beginLog begins one: ranges may be laid out before the first daemon starts.
-func beginLog(ctx context.Context, s *session) error {
+func beginLog(ctx context.Context, s *session) (etcdlog.Store, error) {
 	s.note("ipamlog: note: there was no ipamlog log below %s in this store: it begins now", s.cfg.Prefix)
-	_, err := s.log.Found(ctx)
-	return err
+	return s.log.Found(ctx)
 }
 
 // openAs is open for a command that was asked to run this way already.
@@ -97,13 +102,14 @@ func openAs(cmd *cobra.Command, cfg config.Config, patience time.Duration, empty
 	}
 	store.Patient(s.client, patience)
 	s.log = etcdlog.New(s.client, cfg.Prefix)
-	_, err = s.log.Store(cmd.Context())
+	identity, err := s.log.Store(cmd.Context())
 	if errors.Is(err, etcdlog.ErrNoStore) {
-		err = empty(cmd.Context(), s)
+		identity, err = empty(cmd.Context(), s)
 	}
 	if err != nil {
 		return nil, errors.CombineErrors(store.Explain(err, s.client), s.close())
 	}
+	s.index = index.Open(s.log, identity.ID, cfg.Prefix, index.Dirs(cfg.DataDir)...)
 	return s, nil
 }
 
@@ -144,13 +150,44 @@ func (s *session) journal(ctx context.Context) (*replay.Journal, error) {
 	return j, nil
 }
 
-// history reads every holding there ever was.
+// history is every holding there ever was, of the index and what came since.
 func (s *session) history(ctx context.Context) (*replay.History, error) {
-	j, err := s.journal(ctx)
+	progress, done := s.progress()
+	h, err := s.index.History(ctx, progress)
+	done()
 	if err != nil {
 		return nil, err
 	}
-	return j.History, nil
+	s.doubt(h)
+	return h, nil
+}
+
+// ask puts a question to the history for which little of the index is looked at.
+// It may be asked twice, and must not print.
+func (s *session) ask(ctx context.Context, question func(*replay.History) error) error {
+	progress, done := s.progress()
+	defer done()
+	return s.index.Ask(ctx, progress, func(h *replay.History) error {
+		done()
+		s.doubt(h)
+		return question(h)
+	})
+}
+
+// keepIndex lets the next command profit from what this one has read. It comes
+// after the answer, and no answer depends on it.
+func (s *session) keepIndex(ctx context.Context) {
+	if !s.index.Read() {
+		return
+	}
+	if s.cfg.Debug {
+		s.note("ipamlog: debug: %s", s.index.Describe(ctx))
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := s.index.Save(ctx); err != nil && s.cfg.Debug {
+		s.note("ipamlog: debug: the index was not written: %v", err)
+	}
 }
 
 // doubt warns of what an answer from this history may lack.

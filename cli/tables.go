@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -114,7 +115,7 @@ func (s *session) holdings(ends bool) render.Table[replay.Holding] {
 			{Name: "endpoint", Detail: true, Value: func(x h) string { return x.Endpoint }},
 			{Name: "container_id", Detail: true, Value: container(func(c replay.Container) *string { return &c.ID })},
 			{Name: "container_name", Heading: "CONTAINER", Value: container(func(c replay.Container) *string { return c.Name }), Human: holder},
-			{Name: "container_image", Heading: "IMAGE", Value: container(func(c replay.Container) *string { return c.Image })},
+			{Name: "container_image", Heading: "IMAGE", Value: image},
 			{Name: "container_image_id", Detail: true, Value: container(func(c replay.Container) *string { return c.ImageID })},
 			{Name: "network_id", Detail: true, Value: network(func(n replay.Network) *string { return &n.ID })},
 			{Name: "network_name", Detail: true, Value: network(func(n replay.Network) *string { return n.Name })},
@@ -126,21 +127,34 @@ func (s *session) holdings(ends bool) render.Table[replay.Holding] {
 			{Name: "clock_suspect", Detail: true, Value: func(x h) string { return strconv.FormatBool(x.ClockSuspect()) }},
 			{Name: "why", Detail: true, Value: func(x h) string { return x.Why }},
 		},
-		Emphasis: func(x h) render.Emphasis {
-			switch {
-			case x.ClockSuspect():
-				return render.Notice
-			case ends && x.To.Reached():
-				return render.Faint
-			}
-			return render.Plain
-		},
+		Emphasis: func(x h) render.Emphasis { return emphasis(x, ends) },
 	}
 }
 
-// pools is the table of pools.
-func (s *session) pools() render.Table[replay.PoolState] {
+// emphasis has people look at what is in doubt, and less at what is over.
+func emphasis(x replay.Holding, ends bool) render.Emphasis {
+	switch {
+	case x.ClockSuspect(), x.Doubt != nil:
+		return render.Notice
+	case ends && x.To.Reached():
+		return render.Faint
+	}
+	return render.Plain
+}
+
+// image is the image of the container, as it was asked for.
+func image(x replay.Holding) string {
+	if x.Container == nil {
+		return ""
+	}
+	return text(x.Container.Image)
+}
+
+// pools is the table of pools. The columns that few pools fill are in a table only
+// if one of these does.
+func (s *session) pools(list []replay.PoolState) render.Table[replay.PoolState] {
 	type p = replay.PoolState
+	nowhere := func(has func(p) bool) bool { return !slices.ContainsFunc(list, has) }
 	return render.Table[p]{
 		Columns: []render.Column[p]{
 			{Name: "name", Value: func(x p) string { return x.Name }},
@@ -154,9 +168,9 @@ func (s *session) pools() render.Table[replay.PoolState] {
 			{Name: "suspected", Value: func(x p) string { return strconv.Itoa(x.Suspected) }},
 			{Name: "hosts", Value: func(x p) string { return strings.Join(x.Hosts, " ") }, Human: func(x p) string { return strings.Join(x.Hosts, ",") }},
 			{Name: "policy", Value: func(x p) string { return fmt.Sprint(x.Policy) }},
-			{Name: "exclude", Detail: true, Value: func(x p) string { return events.FormatRanges(x.Exclude, " ") }},
-			{Name: "host_ranges", Detail: true, Value: func(x p) string { return events.FormatRanges(x.HostRanges, " ") }},
-			{Name: "router", Detail: true, Value: func(x p) string { return router(x.Router) }},
+			{Name: "exclude", Detail: nowhere(func(x p) bool { return len(x.Exclude) > 0 }), Value: func(x p) string { return events.FormatRanges(x.Exclude, " ") }, Human: func(x p) string { return briefly(x.Exclude) }},
+			{Name: "host_ranges", Detail: nowhere(func(x p) bool { return len(x.HostRanges) > 0 }), Value: func(x p) string { return events.FormatRanges(x.HostRanges, " ") }, Human: func(x p) string { return briefly(x.HostRanges) }},
+			{Name: "router", Detail: nowhere(func(x p) bool { return x.Router.IsValid() }), Value: func(x p) string { return router(x.Router) }},
 		},
 		Emphasis: func(x p) render.Emphasis {
 			if x.Free.Sign() <= 0 {
@@ -194,6 +208,59 @@ func of(what, value string) string {
 	}
 	return what + "=" + value
 }
+
+// changes is the table of what became of addresses. CSV has both holdings whole.
+func (s *session) changes() render.Table[replay.Change] {
+	type c = replay.Change
+	table := render.Table[c]{
+		Columns: []render.Column[c]{
+			{Name: "address", Value: func(x c) string { return x.Address.String() }},
+			{Name: "change", Value: func(x c) string { return x.Change }},
+		},
+		Emphasis: func(x c) render.Emphasis {
+			switch {
+			case x.Change == replay.Changed || doubtful(x.Before) || doubtful(x.After):
+				return render.Notice
+			case x.Change == replay.Lost:
+				return render.Faint
+			}
+			return render.Plain
+		},
+	}
+	// A table has room for who it was, and from or to when.
+	shown := map[string]bool{
+		"before_host": true, "before_container_name": true, "before_to": true,
+		"after_host": true, "after_container_name": true, "after_from": true,
+	}
+	for _, side := range []struct {
+		name string
+		of   func(c) *replay.Holding
+	}{{"before", func(x c) *replay.Holding { return x.Before }}, {"after", func(x c) *replay.Holding { return x.After }}} {
+		value := func(f func(replay.Holding) string) func(c) string {
+			return func(x c) string {
+				if side.of(x) == nil {
+					return ""
+				}
+				return f(*side.of(x))
+			}
+		}
+		for _, h := range s.holdings(true).Columns {
+			if h.Name == "address" {
+				continue
+			}
+			own := render.Column[c]{Name: side.name + "_" + h.Name, Value: value(h.Value)}
+			own.Detail = !shown[own.Name]
+			own.Heading = strings.ToUpper(side.name + " " + strings.TrimSuffix(h.Name, "_name"))
+			if h.Human != nil {
+				own.Human = value(h.Human)
+			}
+			table.Columns = append(table.Columns, own)
+		}
+	}
+	return table
+}
+
+func doubtful(x *replay.Holding) bool { return x != nil && x.Doubt != nil }
 
 // events is the table of events.
 func (s *session) events() render.Table[replay.Event] {
@@ -246,7 +313,7 @@ func eventColumns[T any](s *session, of func(T) replay.Event) []render.Column[T]
 		column("host", 10, func(e replay.Event) string { return e.Record.Host }),
 		stream,
 		detail("commit", func(e replay.Event) string { return e.Record.ID.String() }),
-		column("type", 17, func(e replay.Event) string { return e.Event().Type() }),
+		column("type", 18, func(e replay.Event) string { return e.Event().Type() }),
 		what,
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ipamlog/ipamlog/render"
 	"github.com/ipamlog/ipamlog/replay"
 )
 
@@ -27,14 +28,21 @@ it), stream (the pool's id, or catalogue), commit, type, and the type's own
 fields. An own field that bears one of these names and says something else is
 called event_<name>.
 
+With -o ecs every event is an object of the Elastic Common Schema, for a SIEM. An
+event is the same document whenever it is read, under the same event.id. Who was
+interrupted goes on with --since @REVISION, the event.sequence of the last one:
+the events of that commit come once more.
+
 ` + aboutTimes + `
 
 Exit status: 0 done, or interrupted while following; 1 failed; 2 wrong usage, or
 POOL means several pools; 3 there never was such a pool.`,
 		Example: `  ipamlog tail --since -1h
   ipamlog tail -f web
-  ipamlog tail -f -o jsonl | jq 'select(.type == "pool.exhausted")'`,
+  ipamlog tail -f -o jsonl | jq 'select(.type == "pool.exhausted")'
+  ipamlog tail -f -o ecs --since @4711`,
 		Args:              mayHave("POOL"),
+		Annotations:       speaksECS,
 		ValidArgsFunction: completePools,
 	}, func(ctx context.Context, s *session, args []string) error {
 		j, err := s.journal(ctx)
@@ -49,14 +57,14 @@ POOL means several pools; 3 there never was such a pool.`,
 		if err != nil {
 			return err
 		}
-		stream := s.events().Stream(s.out)
+		stream := s.eventStream(s.out, j.History)
 		for e := range j.Events(pools, span) {
-			if err := stream.Write(e); err != nil {
+			if err := stream.write(e); err != nil {
 				return err
 			}
 		}
 		if !follow {
-			return stream.Close()
+			return stream.end()
 		}
 		ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 		defer stop()
@@ -65,14 +73,36 @@ POOL means several pools; 3 there never was such a pool.`,
 			if len(args) > 0 && !replay.Means(e.Pool, args[0]) {
 				return nil
 			}
-			return stream.Write(e)
+			return stream.write(e)
 		}, trouble)
 		if ctx.Err() != nil {
-			return stream.Close() // interrupted: that is how following ends
+			return stream.end() // interrupted: that is how following ends
 		}
 		return err
 	})
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with the events that come")
 	momentFlag(cmd, &since, "since", "begin at this moment (default the beginning)")
 	return cmd
+}
+
+// eventStream prints events one by one.
+type eventStream struct {
+	write func(replay.Event) error
+	end   func() error
+}
+
+func (s *session) eventStream(out render.Output, h *replay.History) eventStream {
+	if out.Format != render.FormatECS {
+		stream := s.events().Stream(out)
+		return eventStream{stream.Write, stream.Close}
+	}
+	out.Format = render.FormatJSONL
+	stream := render.Table[replay.ECS]{}.Stream(out)
+	return eventStream{func(e replay.Event) error {
+		doc, err := h.ECS(e)
+		if err != nil {
+			return err
+		}
+		return stream.Write(doc)
+	}, stream.Close}
 }

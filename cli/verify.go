@@ -18,25 +18,25 @@ func verifyCommand() *cobra.Command {
 	cmd := asking(&cobra.Command{
 		Use:   "verify [--pool P]",
 		Short: "Check that the log keeps its rules and agrees with the state",
-		Long: `Replay the whole log, check that it keeps its rules, and compare the state that it
-gives with the guards the daemons decide on. What is wrong is listed: which rule,
-in which pool, where (an event as revision.index, or a guard), since when, and
-what it is.
+		Long: `Replay the whole log, check that it keeps its rules, and compare the state that
+it gives with the guards the daemons decide on. What is wrong is listed: which
+rule, in which pool, where (an event as revision.index, or a guard), since when,
+and what it is.
 
-The rules: an address has one holder, or several who share it (one-holder); what
-ends had begun (releases); grants open, are held through, and close (grants);
-pools are made once and do not overlap (pools); addresses lie in their subnet
-(addresses); a holding is told to be one container's (attribution); a host's
-incarnations rise (hosts); commits stand in order (order); clocks contradict each
-other by 10 seconds at most (clocks); the guards are what the log gives (guards);
-every event is understood (readable).
+The rules: an address has one holder, or several who share it (one-holder);
+what ends had begun (releases); grants open, are held through, and close
+(grants); pools are made once and do not overlap (pools); addresses lie in their
+subnet (addresses); a holding is told to be one container's (attribution); a
+host's incarnations rise (hosts); commits stand in order (order); clocks
+contradict each other by 10 seconds at most (clocks); the guards are what the log
+gives (guards); every event is understood (readable).
 
 It changes nothing, and may run while daemons write. With -o json the answer is
 one object: revision, pools, commits, events, guards, suspect, findings; with -o
 jsonl a finding a line.
 
-Exit status: 0 all is well; 1 something is wrong, or could not be checked; 2 wrong
-usage; 3 there never was such a pool.`,
+Exit status: 0 all is well; 1 something is wrong, or could not be checked; 2
+wrong usage; 3 there never was such a pool.`,
 		Example: `  ipamlog verify
   ipamlog verify --pool web -o json`,
 		Args:              none,

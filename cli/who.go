@@ -24,10 +24,15 @@ several pools, and gateways by several hosts: all holdings are listed.
 
 If nobody held it, the holding before and the one after are listed instead.
 
+Where the hosts' clocks disagreed near the moment, and so somebody else may have
+held it, a warning says between which times. Asked for by revision there is no
+such doubt.
+
 ` + aboutTimes + `
 
-With -o json the answer is one object: address, at, at_revision, holdings; and
-before and after (null if there is none) when nobody held it.
+With -o json the answer is one object: address, at, at_revision, holdings; before
+and after (null if there is none) when nobody held it; and clock_doubt, from and
+to, where clocks disagreed.
 
 Exit status: 0 somebody held it; 1 failed; 2 wrong usage; 3 nobody held it, or
 there never was such a pool.`,
@@ -41,21 +46,25 @@ there never was such a pool.`,
 		if err != nil {
 			return Usagef("%q is not an address: write one such as 10.50.0.2 or fd00::2", args[0])
 		}
-		h, err := s.history(ctx)
-		if err != nil {
-			return err
-		}
-		m, err := s.moment(h, "at", when, h.Now(s.now))
-		if err != nil {
-			return err
-		}
-		var pools []*projection.PoolLife
-		if in != "" {
-			if pools, err = h.PoolsEver(in); err != nil {
+		var who replay.Who
+		err = s.ask(ctx, func(h *replay.History) error {
+			m, err := s.moment(h, "at", when, h.Now(s.now))
+			if err != nil {
 				return err
 			}
+			var pools []*projection.PoolLife
+			if in != "" {
+				if pools, err = h.PoolsEver(in); err != nil {
+					return err
+				}
+			}
+			who = h.Who(address, pools, m)
+			return nil
+		})
+		if err != nil {
+			return err
 		}
-		return s.answer(h.Who(address, pools, m))
+		return s.answer(who)
 	})
 	momentFlag(cmd, &when, "at", "the moment to look at (default now)")
 	cmd.Flags().StringVar(&in, "pool", "", "look in this pool alone: a name, a subnet or an id")
@@ -73,6 +82,9 @@ type sighting struct {
 
 func (s *session) answer(who replay.Who) error {
 	list := sightings(who)
+	for _, x := range who.Doubts {
+		s.doubtful(x)
+	}
 	var err error
 	switch s.out.Format {
 	case render.FormatJSON, render.FormatJSONL:
@@ -85,6 +97,30 @@ func (s *session) answer(who replay.Who) error {
 	}
 	missing := errors.Newf("nobody held %s at %s%s", who.Address, s.understood(who.At), aside(who))
 	return errors.Mark(missing, replay.ErrNotFound)
+}
+
+// doubtful warns that the clocks leave open whether a holding stood at the moment
+// asked about.
+func (s *session) doubtful(x replay.Holding) {
+	did, clock, revision := "took", x.From.Time, x.From.Revision
+	if x.Doubt.Ended {
+		did, clock, revision = "gave back", x.To.Time, x.To.Revision
+	}
+	between := "after " + s.local(x.Doubt.From)
+	switch {
+	case x.Doubt.From.IsZero() && x.Doubt.To.IsZero():
+		between = "at a time that no other clock tells"
+	case x.Doubt.From.IsZero():
+		between = "before " + s.local(x.Doubt.To)
+	case !x.Doubt.To.IsZero():
+		between = "between " + s.local(x.Doubt.From) + " and " + s.local(x.Doubt.To)
+	}
+	who := words(kindUnlessEndpoint(x), holder(x))
+	if x.Host != "" {
+		who = words(who, "on", x.Host)
+	}
+	warn(s.stderr, "%s %s %s at %s by its own clock, and %s by the others': the answer is not sure, ask also --at %s and --at %s",
+		who, did, x.Address, s.local(clock), between, at(revision-1), at(revision))
 }
 
 func aside(who replay.Who) string {

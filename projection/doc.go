@@ -10,7 +10,9 @@
 // auditor replays it, with the same code.
 //
 // A [Timeline] keeps what a Pool forgets: every holding there ever was, with
-// its beginning and its end.
+// its beginning and its end. What it knew at one revision can be [Sealed] and kept
+// elsewhere: a timeline that goes on from there says the same as one made of the
+// whole log.
 //
 // # Guarantees
 //

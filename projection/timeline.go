@@ -95,15 +95,22 @@ type Unread struct {
 // on ([Timeline.Unread], [Timeline.Misfits]).
 //
 // It takes the records of all streams together, in the order of their
-// revisions. Not safe for concurrent use while [Timeline.Apply] runs.
+// revisions. It begins with the log ([NewTimeline]) or goes on where another one
+// was sealed ([NewTimelineOn]), and says the same either way. Not safe for concurrent use while [Timeline.Apply] runs.
 type Timeline struct {
 	streams  map[events.Stream]*PoolLife
 	born     []*PoolLife       // the same, in the order of their first record
-	holdings []Holding         // in the order of their beginning
+	holdings list[Holding]     // in the order of their beginning
 	known    map[events.ID]int // where each allocation is in holdings
-	passed   []passage
+	passed   list[passage]
+	last     passage
 	unread   map[string]*Unread
 	misfits  []string
+
+	base    Sealed           // what was before all of these; nil: nothing
+	rows    int              // of the base
+	sealed  int              // how many of born are the base's
+	changed map[int]*Holding // of the base's rows, those to which something came since
 }
 
 // passage is one record on the way, and the running time after it.
@@ -165,14 +172,11 @@ func (t *Timeline) Apply(r events.Record) {
 // pass moves the running time on: it is the latest time of any commit so far
 // that was not marked suspect, and never goes back.
 func (t *Timeline) pass(r events.Record) {
-	p := passage{revision: r.Revision}
-	if n := len(t.passed); n > 0 {
-		p.running = t.passed[n-1].running
+	t.last.revision = r.Revision
+	if !r.ClockSuspect && r.Time.After(t.last.running) {
+		t.last.running = r.Time
 	}
-	if !r.ClockSuspect && r.Time.After(p.running) {
-		p.running = r.Time
-	}
-	t.passed = append(t.passed, p)
+	*t.passed.add() = t.last
 }
 
 // meet returns the pool of a stream, new or known; nil for the catalogue.
@@ -199,21 +203,41 @@ func (t *Timeline) fit(r events.Record, index int, fits bool) {
 }
 
 func (t *Timeline) begin(h Holding) bool {
-	if _, twice := t.known[h.Allocation]; twice || h.Pool == nil {
+	if h.Pool == nil {
 		return false
 	}
-	t.known[h.Allocation] = len(t.holdings)
-	t.holdings = append(t.holdings, h)
+	if _, twice := t.known[h.Allocation]; twice {
+		return false
+	}
+	if t.base != nil {
+		if _, twice := t.base.Find(h.Allocation); twice {
+			return false
+		}
+	}
+	t.known[h.Allocation] = t.holdings.n
+	*t.holdings.add() = h
 	return true
 }
 
-// holding finds what an allocation held, ended or not.
+// holding finds what an allocation held, ended or not, to be changed.
 func (t *Timeline) holding(allocation events.ID, addr netip.Addr) (*Holding, bool) {
-	i, ok := t.known[allocation]
-	if !ok || t.holdings[i].Address != addr {
+	if i, ok := t.known[allocation]; ok {
+		h := t.holdings.at(i)
+		return h, h.Address == addr
+	}
+	if t.base == nil {
 		return nil, false
 	}
-	return &t.holdings[i], true
+	n, ok := t.base.Find(allocation)
+	if !ok {
+		return nil, false
+	}
+	h, ok := t.row(n)
+	if !ok || h.Address != addr {
+		return nil, false
+	}
+	t.changed[n] = h
+	return h, true
 }
 
 func (t *Timeline) attribute(e events.AddressAttributed, at Mark) bool {
@@ -258,30 +282,31 @@ func (t *Timeline) puzzle(r events.Record, e events.Unknown) {
 }
 
 // Revision is that of the last record applied; 0 before the first.
-func (t *Timeline) Revision() int64 {
-	if n := len(t.passed); n > 0 {
-		return t.passed[n-1].revision
-	}
-	return 0
-}
+func (t *Timeline) Revision() int64 { return t.last.revision }
 
 // Until is the revision of the last record whose running time is not later than
 // a moment: the log as it was then. It is 0 before the log began.
 func (t *Timeline) Until(moment time.Time) int64 {
-	n := sort.Search(len(t.passed), func(i int) bool { return t.passed[i].running.After(moment) })
+	n := sort.Search(t.passed.n, func(i int) bool { return t.passed.at(i).running.After(moment) })
 	if n == 0 {
+		if t.base != nil {
+			return t.base.Until(moment)
+		}
 		return 0
 	}
-	return t.passed[n-1].revision
+	return t.passed.at(n - 1).revision
 }
 
 // Running is the running time after a revision. It is zero before the log began.
 func (t *Timeline) Running(revision int64) time.Time {
-	n := sort.Search(len(t.passed), func(i int) bool { return t.passed[i].revision > revision })
+	n := sort.Search(t.passed.n, func(i int) bool { return t.passed.at(i).revision > revision })
 	if n == 0 {
+		if t.base != nil {
+			return t.base.Running(revision)
+		}
 		return time.Time{}
 	}
-	return t.passed[n-1].running
+	return t.passed.at(n - 1).running
 }
 
 // Pools lists every pool there ever was, in the order they came.
@@ -294,8 +319,13 @@ func (t *Timeline) Pool(s events.Stream) *PoolLife { return t.streams[s] }
 // timeline's own: copy what is to be changed.
 func (t *Timeline) Holdings() iter.Seq[*Holding] {
 	return func(yield func(*Holding) bool) {
-		for i := range t.holdings {
-			if !yield(&t.holdings[i]) {
+		for n := range t.rows {
+			if h, ok := t.row(n); ok && !yield(h) {
+				return
+			}
+		}
+		for h := range t.holdings.all() {
+			if !yield(h) {
 				return
 			}
 		}
@@ -304,11 +334,15 @@ func (t *Timeline) Holdings() iter.Seq[*Holding] {
 
 // Allocation finds the holding that an allocation began, ended or not.
 func (t *Timeline) Allocation(id events.ID) (*Holding, bool) {
-	i, ok := t.known[id]
-	if !ok {
-		return nil, false
+	if i, ok := t.known[id]; ok {
+		return t.holdings.at(i), true
 	}
-	return &t.holdings[i], true
+	if t.base != nil {
+		if n, ok := t.base.Find(id); ok {
+			return t.row(n)
+		}
+	}
+	return nil, false
 }
 
 // Unread lists the event types that were not understood, by name. What they said

@@ -21,9 +21,13 @@ const (
 	FormatJSONL Format = "jsonl"
 	// FormatCSV is comma separated values (RFC 4180) below a header line.
 	FormatCSV Format = "csv"
+	// FormatECS is one JSON object a line in the words of the Elastic Common
+	// Schema. Only events have it: who prints them makes the objects.
+	FormatECS Format = "ecs"
 )
 
-// Formats returns the names of all formats, the default one first.
+// Formats returns the names of the formats that every list has, the default one
+// first.
 func Formats() []string {
 	return []string{string(FormatTable), string(FormatJSON), string(FormatJSONL), string(FormatCSV)}
 }
@@ -31,7 +35,7 @@ func Formats() []string {
 // ParseFormat returns the format of that name. Its error lists the names
 // there are, and reads on after the name of an option.
 func ParseFormat(name string) (Format, error) {
-	if !slices.Contains(Formats(), name) {
+	if !slices.Contains(Formats(), name) && name != string(FormatECS) {
 		return "", errors.Newf("%q is not a format, choose one of %s", name, strings.Join(Formats(), ", "))
 	}
 	return Format(name), nil

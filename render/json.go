@@ -14,7 +14,7 @@ import (
 // JSON prints one value that is not a list: indented, or on one line for
 // [FormatJSONL].
 func JSON(out Output, value any) error {
-	text, err := jsonLine(value)
+	text, err := JSONLine(value)
 	if err != nil {
 		return err
 	}
@@ -25,8 +25,9 @@ func JSON(out Output, value any) error {
 	return errors.Wrap(err, "print JSON")
 }
 
-// jsonLine returns the JSON of one value on one line, without the line break.
-func jsonLine(value any) ([]byte, error) {
+// JSONLine returns the JSON of one value on one line, without the line break, as
+// [FormatJSONL] has it.
+func JSONLine(value any) ([]byte, error) {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	// Readers are programs and people, not HTML pages: "a & b" stays legible.

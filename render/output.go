@@ -5,8 +5,10 @@ package render
 import (
 	"io"
 	"os"
+	"strconv"
 
 	"github.com/mattn/go-isatty"
+	"golang.org/x/sys/unix"
 )
 
 // Output is where an answer goes and what it looks like there.
@@ -15,12 +17,30 @@ type Output struct {
 	Format Format
 	// Color allows colour in tables; no other format has any.
 	Color bool
+	// Width is how many columns the terminal has; 0: it is none.
+	Width int
 }
 
 // NewOutput returns an output that is coloured where w is a terminal that
 // knows colour and noColor does not forbid it.
 func NewOutput(w io.Writer, format Format, noColor bool) Output {
-	return Output{Writer: w, Format: format, Color: !noColor && colorTerminal(w)}
+	return Output{Writer: w, Format: format, Color: !noColor && colorTerminal(w), Width: width(w)}
+}
+
+// width is how wide a terminal says it is. One that does not say is as wide as its
+// user does, or as terminals were.
+func width(w io.Writer) int {
+	file, ok := w.(*os.File)
+	if !ok || !isatty.IsTerminal(file.Fd()) {
+		return 0
+	}
+	if size, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 0 {
+		return int(size.Col)
+	}
+	if columns, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && columns > 0 {
+		return columns
+	}
+	return 80
 }
 
 // ForPrograms reports whether the answer is JSON, so that one value can say all.

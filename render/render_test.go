@@ -188,7 +188,7 @@ func TestJSON(t *testing.T) {
 }
 
 func TestParseFormat(t *testing.T) {
-	for _, name := range render.Formats() {
+	for _, name := range append(render.Formats(), "ecs") {
 		if got, err := render.ParseFormat(name); err != nil || string(got) != name {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}

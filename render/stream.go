@@ -39,7 +39,7 @@ func (s *Stream[T]) Write(record T) error {
 	s.line.Reset()
 	switch s.out.Format {
 	case FormatJSON:
-		line, err := jsonLine(record)
+		line, err := JSONLine(record)
 		if err != nil {
 			return err
 		}
@@ -50,7 +50,7 @@ func (s *Stream[T]) Write(record T) error {
 		}
 		s.line.Write(indent(line, "  "))
 	case FormatJSONL:
-		line, err := jsonLine(record)
+		line, err := JSONLine(record)
 		if err != nil {
 			return err
 		}

@@ -69,6 +69,11 @@ func Load(ctx context.Context, source Source, progress func(int)) (*Journal, err
 	return &Journal{NewHistory(timeline, revision), records}, nil
 }
 
+// Err tells that a part of the index, on which the history rests, could not be read:
+// answers that were made since may lack what stood there, and must not be given. A
+// history that was loaded from a log has none.
+func (h *History) Err() error { return h.timeline.Err() }
+
 // Revision is the revision the history is complete up to.
 func (h *History) Revision() int64 { return h.revision }
 
@@ -80,6 +85,17 @@ func (j *Journal) CommitsUntil(m Moment) int {
 
 // Timeline is the history's holdings.
 func (h *History) Timeline() *projection.Timeline { return h.timeline }
+
+// Attribute adds to holdings that were read elsewhere, as from the guards, what the
+// log tells of the containers and networks behind them.
+func (h *History) Attribute(list []Holding) {
+	for i, x := range list {
+		if known, ok := h.timeline.Allocation(x.Allocation); ok && known.Address == x.Address {
+			x.Told = known.Told
+			list[i] = Moment{}.describe(&x.Holding)
+		}
+	}
+}
 
 // Moment is a place in the order of a log.
 type Moment struct {

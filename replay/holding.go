@@ -5,6 +5,7 @@ package replay
 import (
 	"cmp"
 	"encoding/json"
+	"iter"
 	"net/netip"
 	"slices"
 	"time"
@@ -19,6 +20,9 @@ type Holding struct {
 	projection.Holding
 	Container *Container // nil: not known
 	Network   *Network   // nil: not known
+	// Doubt says, among the holders at a moment, that the clocks leave open whether
+	// it stood then. Nil: there is no doubt.
+	Doubt *Doubt
 }
 
 // known returns nil, which JSON has as null, for the zero value of what may not
@@ -66,11 +70,12 @@ func (h Holding) MarshalJSON() ([]byte, error) {
 		ToRevision   *int64         `json:"to_revision"`
 		End          *events.Reason `json:"end"`
 		ClockSuspect bool           `json:"clock_suspect,omitempty"`
+		ClockDoubt   *Doubt         `json:"clock_doubt,omitempty"`
 	}{
 		h.Allocation.String(), h.Address, known(h.Pool.Name), h.Pool.ID.String(), known(h.Pool.Subnet), known(h.Pool.Space),
 		h.Kind, known(h.Host), known(h.MAC.String()), known(h.Endpoint), h.Why, h.endpointID(), h.Container, h.Network,
 		known(Stamp(h.From.Time)), known(Stamp(h.To.Time)), known(h.From.Revision), known(h.To.Revision), known(h.End),
-		h.ClockSuspect(),
+		h.ClockSuspect(), h.Doubt,
 	}
 	return json.Marshal(wire)
 }
@@ -94,8 +99,13 @@ func byAddress(a, b Holding) int {
 // their beginning, as they were at a moment; the zero one knows all that was ever
 // learnt of them.
 func (h *History) gather(m Moment, wanted func(*projection.Holding) bool) []Holding {
+	return m.describeAll(h.timeline.Holdings(), wanted)
+}
+
+// describeAll is gather for those of the holdings that a question can be about.
+func (m Moment) describeAll(all iter.Seq[*projection.Holding], wanted func(*projection.Holding) bool) []Holding {
 	list := []Holding{}
-	for x := range h.timeline.Holdings() {
+	for x := range all {
 		if wanted(x) {
 			list = append(list, m.describe(x))
 		}
@@ -106,9 +116,12 @@ func (h *History) gather(m Moment, wanted func(*projection.Holding) bool) []Hold
 // Holders lists who held the addresses of a pool at a moment, of all pools when
 // it is nil, by address.
 func (h *History) Holders(pool *projection.PoolLife, m Moment) []Holding {
-	list := h.gather(m, func(x *projection.Holding) bool {
+	list := m.describeAll(h.timeline.Between(m.Revision, m.Revision), func(x *projection.Holding) bool {
 		return (pool == nil || x.Pool == pool) && m.Holds(x)
 	})
+	for i := range list {
+		list[i].Doubt = h.doubt(m, &list[i].Holding)
+	}
 	slices.SortFunc(list, byAddress)
 	return list
 }

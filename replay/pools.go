@@ -133,7 +133,15 @@ func Means(pool *projection.PoolLife, word string) bool {
 }
 
 func ambiguous(word string, found []*projection.PoolLife) error {
-	return errors.Mark(errors.Newf("%q means %d pools: %s: name one by its id", word, len(found), list(found)), ErrAmbiguous)
+	lives := make([]string, 0, len(found))
+	for _, p := range found {
+		text := Title(p) + " (" + p.ID.String()
+		if !p.Created.Time.IsZero() {
+			text += ", " + lasted(p.Created.Time, p.Retired.Time)
+		}
+		lives = append(lives, text+")")
+	}
+	return errors.Mark(errors.Newf("%q means %d pools: %s: name one by its id", word, len(found), strings.Join(lives, ", ")), ErrAmbiguous)
 }
 
 // of says whether a stream is that of one of the pools.

@@ -72,7 +72,9 @@ func (j *Journal) Replay(m Moment, pools ...*projection.PoolLife) ([]Holding, er
 					return nil, errors.AssertionFailedf("the allocation %s of %s is in the state and not in the timeline", a.ID, address)
 				}
 				if !m.over(x) {
-					held = append(held, m.describe(x))
+					described := m.describe(x)
+					described.Doubt = j.doubt(m, x)
+					held = append(held, described)
 				}
 			}
 		}

@@ -15,6 +15,9 @@ type Who struct {
 	Address  netip.Addr
 	At       Moment
 	Holdings []Holding // an address may be held in several pools, and shared
+	// Doubts are what the clocks leave open near the moment, of this or another
+	// holding of the address; without any the answer is sure. A revision has none.
+	Doubts []Holding
 	// Before and After are, when nobody held the address, the last holding that
 	// had ended and the first that was to come; nil if there is none.
 	Before, After *Holding
@@ -26,9 +29,14 @@ func (h *History) Who(address netip.Addr, in []*projection.PoolLife, m Moment) W
 	// Pools know the plain form alone; logs of dual-stack sockets have the other.
 	address = address.Unmap().WithZone("")
 	who := Who{Address: address, At: m, Holdings: []Holding{}}
-	for _, x := range h.gather(m, func(x *projection.Holding) bool {
-		return x.Address == address && (in == nil || slices.Contains(in, x.Pool))
+	for _, x := range m.describeAll(h.timeline.Of(address), func(x *projection.Holding) bool {
+		return in == nil || slices.Contains(in, x.Pool)
 	}) {
+		if doubt := h.doubt(m, &x.Holding); doubt != nil {
+			doubted := x
+			doubted.Doubt = doubt
+			who.Doubts = append(who.Doubts, doubted)
+		}
 		switch {
 		case m.Holds(&x.Holding):
 			who.Holdings = append(who.Holdings, x)
@@ -46,15 +54,29 @@ func (h *History) Who(address netip.Addr, in []*projection.PoolLife, m Moment) W
 	return who
 }
 
+// doubt is the whole stretch in which the clocks leave the answer open; nil if
+// they do not.
+func (w Who) doubt() *Doubt {
+	if len(w.Doubts) == 0 {
+		return nil
+	}
+	all := *w.Doubts[0].Doubt
+	for _, x := range w.Doubts[1:] {
+		all = all.with(*x.Doubt)
+	}
+	return &all
+}
+
 // MarshalJSON is the promised form of the answer.
 func (w Who) MarshalJSON() ([]byte, error) {
 	type answer struct {
 		Address    netip.Addr `json:"address"`
 		At         *string    `json:"at"`
 		AtRevision int64      `json:"at_revision"`
+		ClockDoubt *Doubt     `json:"clock_doubt,omitempty"`
 		Holdings   []Holding  `json:"holdings"`
 	}
-	a := answer{w.Address, known(Stamp(w.At.Time)), w.At.Revision, w.Holdings}
+	a := answer{w.Address, known(Stamp(w.At.Time)), w.At.Revision, w.doubt(), w.Holdings}
 	if len(w.Holdings) > 0 {
 		return json.Marshal(a)
 	}

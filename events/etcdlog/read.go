@@ -3,6 +3,7 @@
 package etcdlog
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -163,26 +164,6 @@ func (l *Log) Commits(ctx context.Context, stream events.Stream, ids []events.ID
 	return found, nil
 }
 
-// Streams lists the streams that have a commit, at any time.
-func (l *Log) Streams(ctx context.Context) ([]events.Stream, error) {
-	var streams []events.Stream
-	for from, end := l.keys.logs(), endOf(l.keys.logs()); ; {
-		resp, err := l.get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(1), clientv3.WithKeysOnly())
-		if err != nil {
-			return nil, errors.Wrap(err, "list the streams of the log")
-		}
-		if len(resp.Kvs) == 0 {
-			return streams, nil
-		}
-		stream, _, err := l.keys.parseCommit(string(resp.Kvs[0].Key))
-		if err != nil {
-			return nil, err
-		}
-		streams = append(streams, stream)
-		from = endOf(l.keys.stream(stream))
-	}
-}
-
 // Read returns the records of the given streams, or of all when none is given,
 // as they were at one revision, which it returns, in the order of their
 // revisions. at is that revision; 0 means now. progress, if not nil, is told how
@@ -201,140 +182,39 @@ func (l *Log) Read(ctx context.Context, at int64, progress func(int), streams ..
 				return nil, 0, err
 			}
 		}
-		records, err := l.readAt(ctx, pin, progress, wanted)
+		stretches := make([]stretch, 0, len(wanted))
+		for _, s := range wanted {
+			stretches = append(stretches, stretch{stream: s, width: time.Hour})
+		}
+		records, err := l.readAt(ctx, pin, progress, stretches)
 		if errors.Is(err, rpctypes.ErrCompacted) {
 			continue // log keys outlive compaction; only the pin is gone
 		}
 		if err != nil {
 			return nil, 0, err
 		}
-		slices.SortFunc(records, func(a, b events.Record) int { return int(a.Revision - b.Revision) })
 		if at > 0 {
-			n, _ := slices.BinarySearchFunc(records, at+1, func(r events.Record, at int64) int { return int(r.Revision - at) })
+			n, _ := slices.BinarySearchFunc(records, at+1, func(r events.Record, at int64) int { return cmp.Compare(r.Revision, at) })
 			records, pin = records[:n], min(pin, at)
 		}
 		return records, pin, nil
 	}
 }
 
-func (l *Log) readAt(ctx context.Context, pin int64, progress func(int), streams []events.Stream) ([]events.Record, error) {
-	var records []events.Record
-	for _, stream := range streams {
-		w := window{log: l, stream: stream, pin: pin, width: time.Hour}
-		for {
-			page, err := w.next(ctx)
-			if err != nil {
-				return nil, err
-			}
-			if page == nil {
-				break
-			}
-			records = append(records, page...)
-			if progress != nil {
-				progress(len(records))
-			}
-		}
-	}
-	return records, nil
-}
-
 // Since returns a stream's records whose IDs are of time from or later, in the
 // order of their revisions: its recent tail.
 func (l *Log) Since(ctx context.Context, stream events.Stream, from time.Time) ([]events.Record, error) {
-	pin, err := l.Revision(ctx)
-	if err != nil {
-		return nil, err
-	}
-	w := window{log: l, stream: stream, pin: pin, width: time.Minute, from: lowestID(ulid.Timestamp(from))}
-	var records []events.Record
 	for {
-		page, err := w.next(ctx)
-		if errors.Is(err, rpctypes.ErrCompacted) {
-			return l.Since(ctx, stream, from)
-		}
+		pin, err := l.Revision(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if page == nil {
-			slices.SortFunc(records, func(a, b events.Record) int { return int(a.Revision - b.Revision) })
-			return records, nil
-		}
-		records = append(records, page...)
-	}
-}
-
-// window walks a stream in the order of its keys. Each range has both ends:
-// etcd counts all the rest of an open one, so that pages of it cost the square
-// of their number. ULIDs begin with a time, so a window of time is a range; its
-// width follows how full the last one was, and over a gap it jumps.
-type window struct {
-	log    *Log
-	stream events.Stream
-	pin    int64
-	width  time.Duration
-	from   events.ID
-}
-
-// next returns the records of the next window, nil at the end.
-func (w *window) next(ctx context.Context) ([]events.Record, error) {
-	l := w.log
-	for {
-		// Past every timestamp a ULID can carry there is nothing.
-		upper := min(ulid.ULID(w.from).Time()+uint64(max(w.width.Milliseconds(), 1)), ulid.MaxTime())
-		to := lowestID(upper)
-		from, end := l.keys.commit(w.stream, w.from), l.keys.commit(w.stream, to)
-		if upper == ulid.MaxTime() {
-			end = endOf(l.keys.stream(w.stream))
-		}
-		count, err := l.get(ctx, from, clientv3.WithRange(end), clientv3.WithRev(w.pin), clientv3.WithCountOnly())
-		if err != nil {
-			return nil, errors.Wrap(err, "read the log")
-		}
-		switch {
-		case count.Count == 0:
-			first, err := l.get(ctx, end, clientv3.WithRange(endOf(l.keys.stream(w.stream))), clientv3.WithRev(w.pin), clientv3.WithLimit(1), clientv3.WithKeysOnly())
-			if err != nil {
-				return nil, errors.Wrap(err, "read the log")
-			}
-			if len(first.Kvs) == 0 || upper == ulid.MaxTime() {
-				return nil, nil
-			}
-			if _, w.from, err = l.keys.parseCommit(string(first.Kvs[0].Key)); err != nil {
-				return nil, err
-			}
-			w.width *= 2
-			continue
-		case count.Count > 2*pageKeys && w.width > time.Millisecond:
-			w.width = max(w.width/time.Duration(count.Count)*pageKeys, time.Millisecond)
+		records, err := l.readAt(ctx, pin, nil, []stretch{{stream: stream, from: lowestID(ulid.Timestamp(from)), width: time.Minute}})
+		if errors.Is(err, rpctypes.ErrCompacted) {
 			continue
 		}
-		resp, err := l.get(ctx, from, clientv3.WithRange(end), clientv3.WithRev(w.pin))
-		if err != nil {
-			return nil, errors.Wrap(err, "read the log")
-		}
-		records := make([]events.Record, 0, len(resp.Kvs))
-		for _, kv := range resp.Kvs {
-			record, err := l.decodeRecord(kv)
-			if err != nil {
-				return nil, err
-			}
-			records = append(records, record)
-		}
-		if w.from = to; upper == ulid.MaxTime() {
-			w.stream += "/" // nothing can be below it: the walk is over
-		}
-		if len(records) < pageKeys/4 {
-			w.width = min(2*w.width, 1000*24*time.Hour)
-		}
-		return records, nil
+		return records, err
 	}
-}
-
-// lowestID is the first ID of a millisecond.
-func lowestID(ms uint64) events.ID {
-	var id ulid.ULID
-	_ = id.SetTime(min(ms, ulid.MaxTime())) // fails only beyond MaxTime
-	return events.ID(id)
 }
 
 // readGuard files a guard's key and value under what the key names.

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/cockroachdb/errors"
+	"github.com/rs/zerolog"
+
+	"github.com/ipamlog/ipamlog/bench/bulk"
+	"github.com/ipamlog/ipamlog/embedded"
+	"github.com/ipamlog/ipamlog/events"
+	"github.com/ipamlog/ipamlog/events/etcdlog"
+	"github.com/ipamlog/ipamlog/projection"
+)
+
+const (
+	heldAtEnd = 10_000
+	warmRuns  = 21
+	coldRuns  = 3
+)
+
+// finding is a line of the forensic table.
+type finding struct {
+	what   string
+	figure string
+	aim    string // with its verdict; empty: none
+}
+
+// measurePast measures questions about the past of a log of so many events, each
+// asked as a user does: by a process of its own.
+func measurePast(ctx context.Context, program, dir string, n int) error {
+	dir = filepath.Join(dir, "past")
+	// What is measured reads: that writes are not on disk yet makes no difference.
+	server, err := embedded.Start(ctx, embedded.Options{Dir: dir, Log: zerolog.Nop(), NoFsync: true})
+	if err != nil {
+		return errors.Wrap(err, "start an etcd")
+	}
+	defer server.Close()
+	story := bulk.Story{Events: n, Held: heldAtEnd}
+	var last events.AddressReleased
+	var at time.Time
+	for c := range story.Commits() {
+		if e, ok := c.Events[0].(events.AddressReleased); ok && c.Time.Before(bulk.Begun.Add(time.Duration(n)*100*time.Millisecond)) {
+			last, at = e, c.Time
+		}
+	}
+	begun := time.Now()
+	err = bulk.Write(ctx, server.Client(), etcdlog.DefaultPrefix, story.Commits(), func(done int) {
+		if done%(50*1024) == 0 {
+			fmt.Fprintf(os.Stderr, "bench: %d commits written …\n", done)
+		}
+	})
+	if err != nil {
+		return errors.Wrap(err, "write the story")
+	}
+	found := []finding{{what: "events written by the bulk writer", figure: perSecond(n, time.Since(begun))}}
+	found = append(found, projecting(story, n))
+
+	ask := func(args ...string) (time.Duration, error) {
+		cmd := exec.CommandContext(ctx, program, append(args, "--data-dir", dir, "--timeout", "1m")...)
+		begun := time.Now()
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			return 0, err
+		}
+		if err := cmd.Start(); err != nil {
+			return 0, err
+		}
+		// What is tidied up after the answer keeps nobody waiting.
+		var answered time.Duration
+		for b := make([]byte, 1<<16); err == nil; {
+			var n int
+			if n, err = out.Read(b); n > 0 {
+				answered = time.Since(begun)
+			}
+		}
+		if !errors.Is(err, io.EOF) {
+			return 0, errors.Wrap(err, "read the answer")
+		}
+		return answered, errors.Wrapf(cmd.Wait(), "run ipamlog %s", args[0])
+	}
+	who := []string{"who", last.Address.String(), "--at", at.Add(-time.Second).Format(time.RFC3339)}
+	index := filepath.Join(dir, "index")
+	var cold, warm, replays, holders spans
+	for range coldRuns {
+		if err := os.RemoveAll(index); err != nil {
+			return errors.Wrap(err, "delete the index")
+		}
+		if err := cold.add(ask(who...)); err != nil {
+			return err
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(index, "*"))
+	if err != nil || len(files) != 1 {
+		return errors.Newf("there are %d files of an index, not one", len(files))
+	}
+	info, err := os.Stat(files[0])
+	if err != nil {
+		return errors.Wrap(err, "look at the index")
+	}
+	for range warmRuns {
+		if err := warm.add(ask(who...)); err != nil {
+			return err
+		}
+	}
+	for range coldRuns {
+		if err := replays.add(ask("replay", "net-2")); err != nil {
+			return err
+		}
+		if err := holders.add(ask("holders", "net-2", "--at", at.Format(time.RFC3339))); err != nil {
+			return err
+		}
+	}
+	found = append(found,
+		finding{"who --at, warm index", warm.String(), warm.verdict(50 * time.Millisecond)},
+		finding{"who --at, no index", cold.String(), cold.verdict(2 * time.Second)},
+		finding{"holders --at, warm index", holders.String(), ""},
+		finding{"replay", replays.String(), ""},
+		finding{"the index", fmt.Sprintf("%.1f MB", float64(info.Size())/1e6), ""},
+	)
+	fmt.Printf("\nThe past of %d events, %d addresses held at the end; each question is a process of its own, until its\nanswer is there: medians, and the least and the most.\n\n", n, heldAtEnd)
+	return writeFindings(os.Stdout, found)
+}
+
+// projecting measures the timeline alone, on one core.
+func projecting(story bulk.Story, n int) finding {
+	var records []events.Record
+	for c := range story.Commits() {
+		records = append(records, events.Record{Commit: c, Revision: int64(len(records) + 1)})
+	}
+	var took spans
+	for range coldRuns {
+		begun := time.Now()
+		t := projection.NewTimeline()
+		for _, r := range records {
+			t.Apply(r)
+		}
+		_ = took.add(time.Since(begun), nil)
+	}
+	return finding{"events projected in memory", perSecond(n, took.median()), took.verdict(time.Duration(n) * time.Second / 2_000_000)}
+}
+
+func perSecond(n int, took time.Duration) string {
+	return fmt.Sprintf("%.0f/s", float64(n)/took.Seconds())
+}
+
+// spans are how long the runs took.
+type spans []time.Duration
+
+func (s *spans) add(took time.Duration, err error) error {
+	*s = append(*s, took)
+	return err
+}
+
+func (s spans) median() time.Duration { return slices.Sorted(slices.Values(s))[len(s)/2] }
+
+// String implements [fmt.Stringer].
+func (s spans) String() string {
+	round := func(d time.Duration) time.Duration { return d.Round(100 * time.Microsecond) }
+	return fmt.Sprintf("%s (%s to %s)", round(s.median()), round(slices.Min(s)), round(slices.Max(s)))
+}
+
+func (s spans) verdict(aim time.Duration) string {
+	said := "missed"
+	if s.median() <= aim {
+		said = "met"
+	}
+	return fmt.Sprintf("≤ %s: %s", aim, said)
+}
+
+func writeFindings(w io.Writer, found []finding) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "what\tmeasured\taim")
+	for _, f := range found {
+		fmt.Fprintf(t, "%s\t%s\t%s\n", f.what, f.figure, f.aim)
+	}
+	return errors.Wrap(t.Flush(), "print the table")
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enrich
+
+import (
+	"strings"
+
+	"github.com/tidwall/gjson"
+)
+
+// objects is the dialect of one JSON object on each line.
+type objects struct {
+	time      member
+	addresses []member
+	added     []string // the names of what is added, quoted and with a colon
+}
+
+// member is where a value is: below objects within each other, or below a name that
+// has dots itself.
+type member struct{ path, flat string }
+
+func (o *Options) objects() *objects {
+	at := func(name string) member {
+		parts := strings.Split(name, ".")
+		for i := range parts {
+			parts[i] = gjson.Escape(parts[i])
+		}
+		return member{strings.Join(parts, "."), gjson.Escape(name)}
+	}
+	d := &objects{time: at(o.Time)}
+	for _, name := range o.Addresses {
+		d.addresses = append(d.addresses, at(name))
+		d.added = append(d.added, string(gjson.AppendJSONString(nil, memberName(name)))+":")
+	}
+	return d
+}
+
+// memberName is what is added for a field: without dots, which some readers take for
+// objects.
+func memberName(field string) string { return strings.ReplaceAll(field, ".", "_") + "_holders" }
+
+func (m member) of(line string) field {
+	value := gjson.Get(line, m.path)
+	if !value.Exists() && m.flat != m.path {
+		value = gjson.Get(line, m.flat)
+	}
+	switch value.Type {
+	case gjson.String:
+		return field{value.Str, true}
+	case gjson.Number:
+		return field{value.Raw, true}
+	case gjson.Null, gjson.False, gjson.True, gjson.JSON:
+	}
+	return field{}
+}
+
+// whole implements [dialect].
+func (*objects) whole(text string, last bool) int {
+	if last {
+		return len(text)
+	}
+	return strings.LastIndexByte(text, '\n') + 1
+}
+
+// headed implements [dialect].
+func (*objects) headed(string) bool { return false }
+
+// join implements [dialect].
+func (d *objects) join(w *worker, text string) {
+	for text != "" {
+		line := text
+		if end := strings.IndexByte(text, '\n'); end >= 0 {
+			line = text[:end+1]
+		}
+		text = text[len(line):]
+		// What is added stands before the last brace.
+		if body := strings.TrimRight(line, " \t\r\n"); body == "" || !d.ask(w, body) {
+			w.out = append(w.out, line...)
+		} else {
+			last := len(body) - 1
+			w.out = append(w.out, line[:last]...)
+			for i, a := range w.answers {
+				if a != nil {
+					w.out = append(w.out, ',')
+					w.out = append(w.out, d.added[i]...)
+					w.out = append(w.out, a.text...)
+				}
+			}
+			w.out = append(w.out, line[last:]...)
+		}
+		if line[len(line)-1] == '\n' {
+			w.sum.passed++
+		}
+	}
+}
+
+// ask finds who held the addresses of a line.
+func (d *objects) ask(w *worker, line string) bool {
+	if line[len(line)-1] != '}' || tooDeep(line) || !gjson.Valid(line) || strings.TrimLeft(line, " \t\r")[0] != '{' {
+		w.refuse(notJSON)
+		return false
+	}
+	for _, name := range d.added {
+		if strings.Contains(line, name[:len(name)-1]) {
+			w.refuse(joinedTwice)
+			return false
+		}
+	}
+	for i, m := range d.addresses {
+		w.asked[i] = m.of(line)
+	}
+	return w.ask(d.time.of(line))
+}
+
+// tooDeep says whether objects and arrays stand within each other deeper than
+// anybody writes them: who reads those calls itself once for each.
+func tooDeep(line string) bool {
+	const most = 10_000
+	if len(line) < 2*most {
+		return false
+	}
+	depth, quoted := 0, false
+	for i := 0; i < len(line); i++ {
+		switch b := line[i]; {
+		case quoted && b == '\\':
+			i++
+		case b == '"':
+			quoted = !quoted
+		case quoted:
+		case b == '{' || b == '[':
+			if depth++; depth > most {
+				return true
+			}
+		case b == '}' || b == ']':
+			depth--
+		}
+	}
+	return false
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package etcdlog
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/errors"
+	"github.com/oklog/ulid/v2"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ipamlog/ipamlog/events"
+)
+
+const (
+	// readers is how many pages of the log are fetched and decoded at once: more
+	// than that etcd does not answer any faster.
+	readers = 3
+	// patientWindows is how many empty windows in a row are walked before the
+	// next commit is looked for in all that is left.
+	patientWindows = 8
+)
+
+// stretch is a part of a stream: what is under the IDs from one up to, and
+// without, another.
+type stretch struct {
+	stream events.Stream
+	from   events.ID     // zero: the beginning
+	to     events.ID     // zero: the end
+	width  time.Duration // of the first window
+}
+
+func (l *Log) bounds(s stretch) (from, end string) {
+	end = endOf(l.keys.stream(s.stream))
+	if !s.to.IsZero() {
+		end = l.keys.commit(s.stream, s.to)
+	}
+	return l.keys.commit(s.stream, s.from), end
+}
+
+// page is a range of log keys that is small enough to be read at once.
+type page struct{ from, end string }
+
+// readAt reads stretches as they were at a revision, in the order of the
+// revisions: one goroutine finds the pages, some others read them. It returns
+// etcd's ErrCompacted where the store has forgotten the revision.
+func (l *Log) readAt(ctx context.Context, pin int64, progress func(int), stretches []stretch) ([]events.Record, error) {
+	var mu sync.Mutex
+	var records []events.Record
+	pages := make(chan page, 2*readers)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		defer close(pages)
+		for _, s := range stretches {
+			if err := l.pages(ctx, s, pin, pages); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for range readers {
+		group.Go(func() error {
+			for p := range pages {
+				some, err := l.readPage(ctx, p, pin)
+				if err != nil {
+					return err
+				}
+				mu.Lock()
+				records = append(records, some...)
+				if progress != nil {
+					progress(len(records))
+				}
+				mu.Unlock()
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(records, byRevision)
+	return records, nil
+}
+
+func (l *Log) readPage(ctx context.Context, p page, pin int64) ([]events.Record, error) {
+	resp, err := l.get(ctx, p.from, clientv3.WithRange(p.end), clientv3.WithRev(pin))
+	if err != nil {
+		return nil, errors.Wrap(err, "read the log")
+	}
+	records := make([]events.Record, 0, len(resp.Kvs))
+	for _, kv := range resp.Kvs {
+		record, err := l.decodeRecord(kv)
+		if err != nil {
+			return nil, err
+		}
+		records = append(records, record)
+	}
+	return records, nil
+}
+
+// pages walks a stretch in the order of its keys and sends it in pages. Each has
+// both ends: etcd counts all the rest of an open range, so that pages of it cost
+// the square of their number. IDs begin with a time, so a window of time is a
+// range; its width follows how full the last one was, and over a gap it jumps.
+// How many commits are left is known throughout: a few are one page.
+func (l *Log) pages(ctx context.Context, s stretch, pin int64, send chan<- page) error {
+	from, end := l.bounds(s)
+	left, err := l.count(ctx, from, end, pin)
+	if err != nil {
+		return err
+	}
+	emit := func(from, end string) error {
+		select {
+		case send <- page{from, end}:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	at, width := s.from, s.width
+	vain := 0
+	if at.IsZero() {
+		vain = patientWindows // half a century of nothing
+	}
+	for left > 0 {
+		if left <= 2*pageKeys {
+			return emit(l.keys.commit(s.stream, at), end)
+		}
+		if vain == patientWindows {
+			first, err := l.get(ctx, l.keys.commit(s.stream, at), clientv3.WithRange(end), clientv3.WithRev(pin), clientv3.WithLimit(1), clientv3.WithKeysOnly())
+			if err != nil {
+				return errors.Wrap(err, "read the log")
+			}
+			if len(first.Kvs) == 0 {
+				return errors.AssertionFailedf("%d commits of stream %s are nowhere", left, s.stream)
+			}
+			if _, at, err = l.keys.parseCommit(string(first.Kvs[0].Key)); err != nil {
+				return err
+			}
+			vain = 0
+		}
+		// Past every time that an ID can carry there is nothing.
+		upper := ulid.ULID(at).Time() + uint64(max(width.Milliseconds(), 1))
+		from, to := l.keys.commit(s.stream, at), end
+		if next := lowestID(upper); upper < ulid.MaxTime() && l.keys.commit(s.stream, next) < end {
+			to = l.keys.commit(s.stream, next)
+		}
+		n, err := l.count(ctx, from, to, pin)
+		switch {
+		case err != nil:
+			return err
+		case n > 2*pageKeys && width > time.Millisecond:
+			width = max(width/time.Duration(n)*pageKeys, time.Millisecond)
+			continue
+		case n > 0:
+			if err := emit(from, to); err != nil {
+				return err
+			}
+			left, vain = left-n, 0
+		default:
+			vain++
+		}
+		if at = lowestID(upper); n < pageKeys/2 {
+			width = min(2*width, 1000*24*time.Hour)
+		}
+	}
+	return nil
+}
+
+func (l *Log) count(ctx context.Context, from, end string, pin int64) (int64, error) {
+	resp, err := l.get(ctx, from, clientv3.WithRange(end), clientv3.WithRev(pin), clientv3.WithCountOnly())
+	if err != nil {
+		return 0, errors.Wrap(err, "read the log")
+	}
+	return resp.Count, nil
+}
+
+// lowestID is the first ID of a millisecond.
+func lowestID(ms uint64) events.ID {
+	var id ulid.ULID
+	_ = id.SetTime(min(ms, ulid.MaxTime())) // fails only beyond MaxTime
+	return events.ID(id)
+}
+
+func byRevision(a, b events.Record) int { return cmp.Compare(a.Revision, b.Revision) }

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package index
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/cockroachdb/errors"
+
+	"github.com/ipamlog/ipamlog/events"
+	"github.com/ipamlog/ipamlog/events/etcdlog"
+	"github.com/ipamlog/ipamlog/projection"
+	"github.com/ipamlog/ipamlog/replay"
+)
+
+const (
+	// smallTail is how many commits are read anew for every process before the
+	// file is worth writing again; of a large log it is a part.
+	smallTail = 5000
+	tailPart  = 50 // one in so many
+)
+
+// Index answers about the past of one log. Safe for concurrent use.
+type Index struct {
+	log    *etcdlog.Log
+	store  events.ID
+	prefix string
+	dirs   []string
+	small  int64 // smallTail
+
+	turn chan struct{} // one at a time; its holder may use what follows
+
+	path    string  // of the file that was read or written; empty: none
+	base    *sealed // its content; nil: none
+	written time.Time
+	front   *etcdlog.Frontier // how far the log was read, the base and the tail together
+	tail    []events.Record   // what came after the base
+	history *replay.History   // of both
+}
+
+// Open returns the index of a log, whose store's id and prefix tell it from others.
+// Its file is in the first of the directories that can be read, or written; where
+// there is none it still answers, from the log. Nothing is read yet.
+func Open(log *etcdlog.Log, store events.ID, prefix string, dirs ...string) *Index {
+	return &Index{log: log, store: store, prefix: prefix, dirs: dirs, small: smallTail, turn: make(chan struct{}, 1), front: &etcdlog.Frontier{}}
+}
+
+// take waits for the caller's turn; give ends it.
+func (x *Index) take(ctx context.Context) error {
+	select {
+	case x.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (x *Index) give() { <-x.turn }
+
+// History returns the history of the log as it is now, from a file of which every
+// block was looked at once. progress, if not nil, is told how many commits were read,
+// where that are many.
+func (x *Index) History(ctx context.Context, progress func(int)) (*replay.History, error) {
+	if err := x.take(ctx); err != nil {
+		return nil, err
+	}
+	defer x.give()
+	h, err := x.read(ctx, progress)
+	if err == nil && x.base != nil && !x.base.check() {
+		h, err = x.read(ctx, progress)
+	}
+	return h, err
+}
+
+// Ask puts a question to the history of the log as it is now, for which only a small
+// part of the file is looked at. Where damage spoilt the answer, the index is dropped,
+// and all is asked again of the whole log: ask must do no more than find its answer.
+func (x *Index) Ask(ctx context.Context, progress func(int), ask func(*replay.History) error) error {
+	for {
+		if err := x.take(ctx); err != nil {
+			return err
+		}
+		h, err := x.read(ctx, progress)
+		x.give()
+		if err != nil {
+			return err
+		}
+		if err := ask(h); h.Err() == nil {
+			return err
+		}
+		// What is asked next finds the damage, too, and begins with the log.
+	}
+}
+
+// drop deletes the file and forgets what was read.
+func (x *Index) drop() {
+	if x.path != "" {
+		remove(x.path)
+	}
+	x.path, x.base, x.front, x.tail, x.history = "", nil, &etcdlog.Frontier{}, nil, nil
+}
+
+// read reads on to where the log is now.
+func (x *Index) read(ctx context.Context, progress func(int)) (*replay.History, error) {
+	if x.front.Revision == 0 {
+		x.load()
+	}
+	if x.base != nil && x.base.Err() != nil {
+		x.drop()
+	}
+	for {
+		h, err := x.readOn(ctx, progress)
+		if !errors.IsAny(err, ErrDamaged, etcdlog.ErrAstray) || x.front.Revision == 0 {
+			return h, err
+		}
+		x.drop() // and it all begins with the log
+	}
+}
+
+func (x *Index) readOn(ctx context.Context, progress func(int)) (*replay.History, error) {
+	records, err := x.log.ReadOn(ctx, x.front, progress)
+	if err != nil {
+		return nil, errors.Wrap(err, "read the log")
+	}
+	if len(records) > 0 || x.history == nil {
+		x.tail = append(x.tail, records...)
+		t := projection.NewTimeline()
+		if x.base != nil {
+			t = projection.NewTimelineOn(x.base)
+		}
+		for _, r := range x.tail {
+			t.Apply(r)
+		}
+		if err := t.Err(); err != nil {
+			return nil, err
+		}
+		x.history = replay.NewHistory(t, x.front.Revision)
+	}
+	if x.history.Revision() != x.front.Revision {
+		// Nothing of ours came; what is complete is so up to a later revision.
+		x.history = replay.NewHistory(x.history.Timeline(), x.front.Revision)
+	}
+	return x.history, nil
+}
+
+// load opens the first file that can be read.
+func (x *Index) load() {
+	for _, dir := range x.dirs {
+		path := x.file(dir)
+		base, written, err := openFile(path)
+		switch {
+		case err != nil:
+			continue // what is no index is written over when it is time
+		case base.store != x.store || base.prefix != x.prefix:
+			continue
+		}
+		x.path, x.base, x.written = path, base, written
+		x.front = base.known.Frontier.Clone()
+		return
+	}
+}
+
+// Save writes the file where none is, or where so much has come since that reading
+// it each time costs more. What was read is kept in memory either way. Before that it
+// counts the log, and begins anew where something was missed. It stops when ctx ends,
+// and leaves nothing half done. A place that cannot be written is no error.
+func (x *Index) Save(ctx context.Context) error {
+	if err := x.take(ctx); err != nil {
+		return err
+	}
+	defer x.give()
+	commits := x.front.Commits()
+	if x.history == nil || len(x.tail) == 0 || x.base != nil && int64(len(x.tail)) <= max(x.small, commits/tailPart) {
+		return nil
+	}
+	if x.base == nil && commits <= x.small {
+		return nil // the log itself is as soon read
+	}
+	whole, err := x.log.Whole(ctx, x.front)
+	if err != nil {
+		return errors.Wrap(err, "count the log")
+	}
+	if !whole {
+		x.drop()
+		if _, err := x.read(ctx, nil); err != nil {
+			return err
+		}
+	}
+	for _, dir := range x.dirs {
+		path := x.file(dir)
+		err := replaceFile(path, func(f io.Writer) error {
+			return write(ctx, f, x.history.Timeline(), x.front, x.store, x.prefix)
+		})
+		if errors.Is(err, errPlace) {
+			continue
+		}
+		if errors.Is(err, ErrDamaged) {
+			x.drop() // it rested on what is damaged
+			return nil
+		}
+		if err != nil {
+			return errors.Wrap(err, "write the index")
+		}
+		base, written, err := openFile(path)
+		if err != nil {
+			return errors.Wrap(err, "open the index")
+		}
+		x.path, x.base, x.written, x.tail, x.history = path, base, written, nil, nil
+		return nil
+	}
+	return nil
+}
+
+// Keep reads on and saves now and again, until ctx ends, so that others find the
+// index fresh. What goes wrong is told to trouble, and tried again.
+func (x *Index) Keep(ctx context.Context, every time.Duration, trouble func(error)) error {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		_, err := x.History(ctx, nil)
+		if err == nil {
+			err = x.Save(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			trouble(err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// Read says whether a question was asked at all.
+func (x *Index) Read() bool {
+	x.turn <- struct{}{}
+	defer x.give()
+	return x.history != nil
+}
+
+// Describe says where the index is and how much it spares, for a log.
+func (x *Index) Describe(ctx context.Context) string {
+	if err := x.take(ctx); err != nil {
+		return "the index is in use"
+	}
+	defer x.give()
+	if x.base == nil {
+		return fmt.Sprintf("no index: %d commits were read from the log", len(x.tail))
+	}
+	return fmt.Sprintf("index %s of %s, up to @%d: %d commits were read from the log, of %d",
+		x.path, x.written.Format(time.RFC3339), x.base.known.Revision, len(x.tail), x.front.Commits())
+}
