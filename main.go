@@ -12,9 +12,9 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -26,9 +26,13 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
+	"github.com/ipamlog/ipamlog/actor"
+	"github.com/ipamlog/ipamlog/api"
+	"github.com/ipamlog/ipamlog/attribution"
 	"github.com/ipamlog/ipamlog/cli"
 	"github.com/ipamlog/ipamlog/config"
 	"github.com/ipamlog/ipamlog/demo"
+	"github.com/ipamlog/ipamlog/engine"
 	"github.com/ipamlog/ipamlog/node"
 	"github.com/ipamlog/ipamlog/plugin"
 	"github.com/ipamlog/ipamlog/status"
@@ -42,6 +46,8 @@ const (
 	drainPatience = 10 * time.Second
 	// rememberEvery is how often the daemon notes how far it has seen its store.
 	rememberEvery = 5 * time.Second
+	// indexEvery is how often it brings the index of the past up to date.
+	indexEvery = time.Minute
 )
 
 func main() { os.Exit(mainStatus()) }
@@ -155,19 +161,44 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer, log zerolog.Lo
 			}
 		})
 	}
-	// Metrics and health.
+	// Metrics, health and the API.
+	questions := &api.Server{}
 	if cfg.Listen != config.Off {
 		listener, err := net.Listen("tcp", cfg.Listen)
 		if err != nil {
 			return errors.CombineErrors(errors.Wrap(err, "listen for metrics and health: choose another --listen, or off"), socket.Close())
 		}
-		server := status.NewServer(status.Handler(metrics, n.Ready))
+		security, err := status.TLS(status.Files{Cert: cfg.ListenCert, Key: cfg.ListenKey, ClientCA: cfg.ListenClientCA}, log)
+		if err != nil {
+			return errors.CombineErrors(err, errors.CombineErrors(listener.Close(), socket.Close()))
+		}
+		access, err := access(cfg, listener.Addr(), log)
+		if err != nil {
+			return errors.CombineErrors(err, errors.CombineErrors(listener.Close(), socket.Close()))
+		}
+		questions = api.NewServer(api.Options{Access: access, Version: api.VersionOf(build().Version, build().Commit), Observer: metrics, Logger: log})
+		server := status.NewServer(status.Handler(metrics, n.Ready, questions), security, log)
+		g.Add(func() error { return server.Serve(listener) }, func(error) { server.Close() })
+	}
+	// Whose the addresses are, learnt from the engine.
+	joined := make(chan *actor.Host, 1)
+	if cfg.Engine != config.Off {
+		docker, err := engine.Open(cfg.Engine)
+		if err != nil {
+			return errors.CombineErrors(err, socket.Close())
+		}
+		whose := attribution.New(attribution.Options{Engine: docker, Driver: driverName(cfg), Labels: cfg.Labels, Logger: log})
+		metrics.Registry.MustRegister(whose.Collectors()...)
+		n.Tell(whose)
+		ctx, cancel := context.WithCancel(context.Background())
 		g.Add(func() error {
-			if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-				return errors.Wrap(err, "serve metrics and health")
+			select {
+			case host := <-joined:
+				whose.Run(ctx, host)
+			case <-ctx.Done():
 			}
-			return nil
-		}, func(error) { _ = server.Close() })
+			return docker.Close()
+		}, func(error) { cancel() })
 	}
 	// This host on the log: its pools answer what they have accepted.
 	{
@@ -177,7 +208,9 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer, log zerolog.Lo
 			if err != nil || host == nil {
 				return err
 			}
+			joined <- host
 			driver.Attach(host)
+			questions.Attach(api.Source{Log: host.Writer().Log(), Past: n.Index()})
 			announce(out, cfg, n)
 			log.Info().Str("socket", cfg.Socket).Str("host", cfg.Host).Stringer("store", n.Store()).
 				Uint64("incarnation", host.Writer().Incarnation()).Msg("serving")
@@ -189,6 +222,11 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer, log zerolog.Lo
 		ctx, cancel := context.WithCancel(context.Background())
 		g.Add(func() error { return n.Remember(ctx, rememberEvery) }, func(error) { cancel() })
 	}
+	// The index of the past, for the API and for commands.
+	{
+		ctx, cancel := context.WithCancel(context.Background())
+		g.Add(func() error { return n.KeepIndex(ctx, indexEvery) }, func(error) { cancel() })
+	}
 	// The embedded etcd, if there is one, outlives all who need it.
 	{
 		ctx, cancel := context.WithCancel(context.Background())
@@ -197,6 +235,31 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer, log zerolog.Lo
 	err = g.Run()
 	log.Info().Msg("stopped")
 	return err
+}
+
+// access finds out who may use the API.
+func access(cfg config.Config, at net.Addr, log zerolog.Logger) (api.Access, error) {
+	a := api.Access{Local: api.IsLocal(at), Encrypted: cfg.ListenCert != "", Certificates: cfg.ListenClientCA != ""}
+	if cfg.ListenTokenFile != "" {
+		tokens, err := api.ReadTokens(cfg.ListenTokenFile, log)
+		if err != nil {
+			return a, err
+		}
+		a.Tokens = tokens
+	}
+	if why := a.Closed(); why != "" {
+		log.Warn().Msg(why)
+	}
+	return a, nil
+}
+
+// driverName is what the engine calls this daemon. A managed plugin it calls what
+// it was installed as, which the plugin is not told.
+func driverName(cfg config.Config) string {
+	if cfg.Managed {
+		return ""
+	}
+	return strings.TrimSuffix(filepath.Base(cfg.Socket), ".sock")
 }
 
 // announce tells a person what to do next.

@@ -43,11 +43,22 @@ type Serve struct {
 	Host string `koanf:"host"`
 	// Engine is the address of Docker's API with its scheme, or [Off].
 	Engine string `koanf:"engine"`
-	// Listen is the host:port for metrics, health and console, or [Off].
+	// Listen is the host:port for metrics, health and the API, or [Off].
 	Listen string `koanf:"listen"`
+	// ListenCert and ListenKey are the PEM files for TLS on Listen, both or
+	// neither. ListenClientCA is the PEM file of the authority whose client
+	// certificates open the API, or empty; it comes with the other two.
+	ListenCert     string `koanf:"listen-cert"`
+	ListenKey      string `koanf:"listen-key"`
+	ListenClientCA string `koanf:"listen-client-ca"`
+	// ListenTokenFile holds the tokens that open the API, or is empty.
+	ListenTokenFile string `koanf:"listen-token-file"`
 	// DefaultAddressPools are what pools without a subnet are cut from, each
 	// "BASE,SIZE" as [ParseAddressPool] reads it. None: the built-in ones.
 	DefaultAddressPools []string `koanf:"default-address-pool"`
+	// Labels are the patterns (see path.Match) of those labels of a container that
+	// are noted with the addresses it holds.
+	Labels []string `koanf:"labels"`
 	// Managed says that this daemon is a managed plugin, which Swarm uses.
 	Managed bool `koanf:"managed"`
 }

@@ -52,6 +52,7 @@ func defaults() config.Config {
 		Serve: config.Serve{
 			Socket: "/run/docker/plugins/ipamlog.sock", Host: "h1",
 			Engine: "unix:///var/run/docker.sock", Listen: "127.0.0.1:9477",
+			Labels: []string{"com.docker.compose.*", "com.docker.swarm.*", "com.docker.stack.*"},
 		},
 	}
 }
@@ -116,6 +117,21 @@ func TestLoad(t *testing.T) {
 		"off": {
 			asked{args: []string{"--engine", "off", "--listen", "off"}},
 			func(c *config.Config) { c.Engine, c.Listen = config.Off, config.Off },
+		},
+		"labels": {
+			asked{file: "labels: a.*\n", args: []string{"--labels", "com.docker.compose.*, team", "--labels", "example.com/*"}},
+			func(c *config.Config) { c.Labels = []string{"com.docker.compose.*", "team", "example.com/*"} },
+		},
+		"fewer labels": {asked{environ: []string{"IPAMLOG_LABELS=team"}}, func(c *config.Config) { c.Labels = []string{"team"} }},
+		"no labels":    {asked{environ: []string{"IPAMLOG_LABELS=none"}}, func(c *config.Config) { c.Labels = []string{} }},
+		"TLS and tokens of the API": {
+			asked{
+				args:    []string{"--listen-cert", "/c", "--listen-key", "/k"},
+				environ: []string{"IPAMLOG_LISTEN_CLIENT_CA=/a", "IPAMLOG_LISTEN_TOKEN_FILE=/t"},
+			},
+			func(c *config.Config) {
+				c.ListenCert, c.ListenKey, c.ListenClientCA, c.ListenTokenFile = "/c", "/k", "/a", "/t"
+			},
 		},
 		"engine by its path": {
 			asked{args: []string{"--engine", "/run/d.sock", "--listen", ":9477"}},
@@ -217,8 +233,13 @@ func TestLoad_refused(t *testing.T) {
 		"listen":                    {asked{args: []string{"--listen", "9477"}}, `--listen "9477" cannot be listened on, write host:port`},
 		"listen's port":             {asked{args: []string{"--listen", ":65536"}}, `--listen ":65536" cannot be`},
 		"pool":                      {asked{args: []string{"--default-address-pool", "10.0.0.0/8"}}, `--default-address-pool "10.0.0.0/8" has no size, write BASE,SIZE such as 10.0.0.0/8,24`},
+		"label":                     {asked{args: []string{"--labels", "[a"}}, `--labels "[a" is no pattern of a label's name, write one such as com.docker.compose.*`},
+		"no label, and nothing":     {asked{args: []string{"--labels", ""}}, `--labels is empty, write patterns such as com.docker.compose.*, or none`},
 		"cert alone":                {asked{args: []string{"--cert", "/c"}}, `give both --cert and --key`},
 		"key alone":                 {asked{environ: []string{"IPAMLOG_KEY=/k"}}, `give both --cert and --key`},
+		"listen-cert alone":         {asked{args: []string{"--listen-cert", "/c"}}, `give both --listen-cert and --listen-key`},
+		"listen-key alone":          {asked{environ: []string{"IPAMLOG_LISTEN_KEY=/k"}}, `give both --listen-cert and --listen-key`},
+		"client authority alone":    {asked{args: []string{"--listen-client-ca", "/a"}}, `give --listen-cert and --listen-key beside --listen-client-ca`},
 		"password as a flag":        {asked{args: []string{"--user", "u", "--password", "hunter2"}}, `a password on the command line is seen by everyone on this machine; set IPAMLOG_PASSWORD, or name a file with --password-file`},
 		"password in --user":        {asked{args: []string{"--user", "u:hunter2"}}, `a password on the command line is seen`},
 		"user alone":                {asked{args: []string{"--user", "u"}}, `etcd's user "u" needs a password; set IPAMLOG_PASSWORD`},

@@ -83,6 +83,10 @@ func (c Config) check() error {
 		return errors.New("there is no directory to keep data in; name one with --data-dir")
 	case (c.Cert == "") != (c.Key == ""):
 		return errors.New("a client certificate and its key come together; give both --cert and --key")
+	case (c.ListenCert == "") != (c.ListenKey == ""):
+		return errors.New("the certificate of --listen and its key come together; give both --listen-cert and --listen-key")
+	case c.ListenClientCA != "" && c.ListenCert == "":
+		return errors.New("client certificates are shown over TLS alone; give --listen-cert and --listen-key beside --listen-client-ca")
 	case c.User != "" && c.Password == "":
 		return errors.Newf("etcd's user %q needs a password; set IPAMLOG_PASSWORD or name a file with --password-file", c.User)
 	case c.User == "" && c.Password != "":

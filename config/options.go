@@ -47,7 +47,12 @@ var options = []option{
 	{"host", as(readHost)},
 	{"engine", as(readEngine)},
 	{"listen", as(readListen)},
+	{"listen-cert", as(readPath)},
+	{"listen-key", as(readPath)},
+	{"listen-client-ca", as(readPath)},
+	{"listen-token-file", as(readPath)},
 	{"default-address-pool", readAddressPools},
+	{"labels", readLabels},
 	{"managed", readBool},
 }
 
@@ -90,9 +95,14 @@ func RegisterServe(flags *pflag.FlagSet, around Surroundings) {
 	r.text("socket-group", "", "", "`group` that may use the socket beside its owner")
 	r.text("host", "", "", "this host's `name` in the log (default the host name)")
 	r.text("engine", "", defaults.Engine, "`address` of Docker's API, or off to do without")
-	r.text("listen", "", defaults.Listen, "`address` for metrics, health and console, or off")
+	r.text("listen", "", defaults.Listen, "`address` for metrics, health and the API, or off")
+	r.text("listen-cert", "", "", "PEM `file` with the certificate of --listen, which then speaks TLS alone")
+	r.text("listen-key", "", "", "PEM `file` with that certificate's key")
+	r.text("listen-client-ca", "", "", "PEM `file` with the authority whose client certificates open the API")
+	r.text("listen-token-file", "", "", "`file` with the tokens that open the API, one a line")
 	r.flag("managed", "this daemon is a managed plugin, which Swarm uses on each of its nodes")
 	r.list("default-address-pool", "`BASE,SIZE` that pools without a subnet are cut from, repeatable (default 10.0.0.0/8,24 and a unique local /48 by /64)")
+	r.list("labels", "`patterns` of the container labels that are noted with an address, separated by commas, or none (default "+strings.Join(defaults.Labels, ",")+")")
 }
 
 // registry adds options to a set of flags, each marked as ours: a command may

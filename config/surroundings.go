@@ -54,6 +54,7 @@ func (s Surroundings) Defaults() Config {
 			Host:   s.Hostname,
 			Engine: "unix:///var/run/docker.sock",
 			Listen: "127.0.0.1:9477",
+			Labels: []string{"com.docker.compose.*", "com.docker.swarm.*", "com.docker.stack.*"},
 		},
 	}
 }

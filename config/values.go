@@ -5,6 +5,7 @@ package config
 import (
 	"net"
 	"net/netip"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -146,6 +147,30 @@ func readListen(text string) (string, error) {
 		return text, nil
 	}
 	return "", errors.Newf("%q cannot be listened on, write host:port such as 127.0.0.1:9477, or off", text)
+}
+
+// noLabels is what is given for no label at all.
+const noLabels = "none"
+
+func readLabels(given any) (any, error) {
+	texts, err := readTexts(given, endpointSeparator)
+	if err != nil {
+		return nil, err
+	}
+	patterns := []string{}
+	for _, text := range texts {
+		if _, err := path.Match(text, ""); err != nil {
+			return nil, errors.Newf("%q is no pattern of a label's name, write one such as com.docker.compose.*", text)
+		}
+		patterns = append(patterns, text)
+	}
+	switch {
+	case len(patterns) == 0:
+		return nil, errors.Newf("is empty, write patterns such as com.docker.compose.*, or %s", noLabels)
+	case len(patterns) == 1 && patterns[0] == noLabels:
+		return []string{}, nil
+	}
+	return patterns, nil
 }
 
 // ParseAddressPool reads "BASE,SIZE", such as "10.0.0.0/8,24": pools of the

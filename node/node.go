@@ -24,6 +24,7 @@ import (
 	"github.com/ipamlog/ipamlog/embedded"
 	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
+	"github.com/ipamlog/ipamlog/replay/index"
 	"github.com/ipamlog/ipamlog/store"
 )
 
@@ -45,6 +46,7 @@ type Node struct {
 	identity actor.Identity
 	blocks   []actor.Block
 	log      zerolog.Logger
+	witness  actor.Witness // may be nil
 
 	etcd   *embedded.Server // nil with a cluster
 	last   atomic.Pointer[func(reason string)]
@@ -56,6 +58,7 @@ type membership struct {
 	store  etcdlog.Store
 	host   *actor.Host
 	client *clientv3.Client
+	index  *index.Index
 }
 
 // Start prepares the data directory, and starts the embedded etcd where no
@@ -90,6 +93,10 @@ func Start(ctx context.Context, cfg config.Config, version string, log zerolog.L
 // OnFatal sets what is done right before the process ends because the embedded
 // etcd cannot go on: it is called from any goroutine, with etcd's reason.
 func (n *Node) OnFatal(f func(reason string)) { n.last.Store(&f) }
+
+// Tell sets who is told of what this host holds. It must be called before Join, if
+// at all.
+func (n *Node) Tell(w actor.Witness) { n.witness = w }
 
 func (n *Node) lastWords(reason string) {
 	if f := n.last.Load(); f != nil {
@@ -179,12 +186,12 @@ func (n *Node) tryJoin(ctx context.Context, observer actor.Observer) (m *members
 	}
 	host, err := actor.Join(asking, actor.Options{
 		Client: client, Log: log, Identity: n.identity,
-		Blocks: blocks, Routes: actor.HostRoutes, Mirrors: n.cfg.Managed, Observer: observer, Logger: n.log,
+		Blocks: blocks, Routes: actor.HostRoutes, Mirrors: n.cfg.Managed, Observer: observer, Witness: n.witness, Logger: n.log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &membership{store: identity, host: host, client: client}, nil
+	return &membership{store: identity, host: host, client: client, index: n.openIndex(log, identity.ID)}, nil
 }
 
 func (n *Node) dial() (*clientv3.Client, error) {

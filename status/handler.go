@@ -5,15 +5,16 @@ package status
 import (
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Handler serves /metrics, /healthz and /readyz. ready returns nil, or why
-// requests cannot be answered now, in one sentence.
-func Handler(m *Metrics, ready func() error) http.Handler {
+// Handler serves /metrics, /healthz and /readyz, and all below /api/ by the handler
+// for it. ready returns nil, or why requests cannot be answered now, in one
+// sentence.
+func Handler(m *Metrics, ready func() error, questions http.Handler) http.Handler {
 	mux := http.NewServeMux()
+	mux.Handle("/api/", questions)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.Registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "ok")
@@ -27,9 +28,4 @@ func Handler(m *Metrics, ready func() error) http.Handler {
 		fmt.Fprintln(w, "ready")
 	})
 	return mux
-}
-
-// NewServer returns a server for the handler that no slow client can hold up.
-func NewServer(h http.Handler) *http.Server {
-	return &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute}
 }

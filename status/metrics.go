@@ -4,6 +4,7 @@ package status
 
 import (
 	"math/big"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,8 +14,8 @@ import (
 	"github.com/ipamlog/ipamlog/projection"
 )
 
-// Metrics are the daemon's figures. It observes requests for package plugin and
-// commits for package actor.
+// Metrics are the daemon's figures. It observes requests for package plugin,
+// commits for package actor, and questions for package api.
 type Metrics struct {
 	Registry *prometheus.Registry
 
@@ -24,6 +25,7 @@ type Metrics struct {
 	commitEvents prometheus.Histogram
 	commitTime   prometheus.Histogram
 	conflicts    prometheus.Counter
+	questions    *prometheus.CounterVec
 }
 
 // latencies reach from an answer out of memory to the last second that a request
@@ -54,12 +56,15 @@ func NewMetrics(version string, pools func() []actor.Stats, revision func() int6
 		conflicts: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "ipamlog_commit_conflicts_total", Help: "Commits that lost a race against another host and were decided again.",
 		}),
+		questions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "ipamlog_api_requests_total", Help: "Questions to the API, by what was asked and by the status of the answer.",
+		}, []string{"route", "status"}),
 	}
 	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "ipamlog_build_info", Help: "Always 1; the label tells the version.", ConstLabels: prometheus.Labels{"version": version},
 	}, func() float64 { return 1 })
 	m.Registry.MustRegister(
-		m.requests, m.requestTime, m.commits, m.commitEvents, m.commitTime, m.conflicts, build,
+		m.requests, m.requestTime, m.commits, m.commitEvents, m.commitTime, m.conflicts, m.questions, build,
 		poolCollector{pools, revision},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -81,6 +86,11 @@ func (m *Metrics) Committed(events int, took time.Duration) {
 
 // Conflicted implements actor.Observer.
 func (m *Metrics) Conflicted() { m.conflicts.Inc() }
+
+// Asked implements api.Observer.
+func (m *Metrics) Asked(route string, status int) {
+	m.questions.WithLabelValues(route, strconv.Itoa(status)).Inc()
+}
 
 // poolCollector asks for the pools' figures when they are wanted; a pool that is
 // gone leaves no figure behind.

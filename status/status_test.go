@@ -35,11 +35,15 @@ func TestMetrics(t *testing.T) {
 	m.Requested("RequestAddress", "exhausted", time.Millisecond)
 	m.Committed(3, time.Millisecond)
 	m.Conflicted()
+	m.Asked("/api/v1/who", http.StatusNotFound)
 
 	if problems, err := testutil.GatherAndLint(m.Registry); err != nil || len(problems) > 0 {
 		t.Errorf("the metrics' names: %v %v", problems, err)
 	}
 	want := `
+# HELP ipamlog_api_requests_total Questions to the API, by what was asked and by the status of the answer.
+# TYPE ipamlog_api_requests_total counter
+ipamlog_api_requests_total{route="/api/v1/who",status="404"} 1
 # HELP ipamlog_commit_conflicts_total Commits that lost a race against another host and were decided again.
 # TYPE ipamlog_commit_conflicts_total counter
 ipamlog_commit_conflicts_total 1
@@ -64,7 +68,7 @@ ipamlog_requests_total{call="RequestAddress",outcome="exhausted"} 1
 ipamlog_requests_total{call="RequestAddress",outcome="ok"} 1
 `
 	err := testutil.GatherAndCompare(m.Registry, strings.NewReader(want),
-		"ipamlog_commit_conflicts_total", "ipamlog_log_revision", "ipamlog_pool_held_addresses",
+		"ipamlog_api_requests_total", "ipamlog_commit_conflicts_total", "ipamlog_log_revision", "ipamlog_pool_held_addresses",
 		"ipamlog_pool_usable_addresses", "ipamlog_pool_watch_lag_revisions", "ipamlog_requests_total")
 	if err != nil {
 		t.Error(err)
@@ -73,7 +77,7 @@ ipamlog_requests_total{call="RequestAddress",outcome="ok"} 1
 
 func TestHandler(t *testing.T) {
 	var notReady error
-	server := httptest.NewServer(status.Handler(metrics(), func() error { return notReady }))
+	server := httptest.NewServer(status.Handler(metrics(), func() error { return notReady }, http.NotFoundHandler()))
 	defer server.Close()
 	tests := []struct {
 		name, method, path string
