@@ -22,6 +22,12 @@ const (
 	stopPatience  = 10 * time.Second
 )
 
+// driver is what Docker calls the daemon: the name of its socket.
+const driver = "ipamlog"
+
+// engineSocket is where the daemon asks whose an address is.
+func engineSocket(dir string) string { return filepath.Join(dir, "docker.sock") }
+
 // daemon is the demo's own.
 type daemon struct {
 	cmd    *exec.Cmd
@@ -36,9 +42,9 @@ func startDaemon(ctx context.Context, sh shell, dir string) (*daemon, error) {
 		return nil, errors.Wrap(err, "make the daemon's log")
 	}
 	defer func() { _ = log.Close() }() // the daemon has its own
-	d := &daemon{socket: filepath.Join(dir, "plugin.sock"), ended: make(chan struct{})}
+	d := &daemon{socket: filepath.Join(dir, driver+".sock"), ended: make(chan struct{})}
 	// Not ended with ctx, but in order: see stop.
-	d.cmd = sh.command(context.WithoutCancel(ctx), "serve", "--data-dir", dir, "--socket", d.socket, "--host", "h1", "--engine", "off", "--listen", "off")
+	d.cmd = sh.command(context.WithoutCancel(ctx), "serve", "--data-dir", dir, "--socket", d.socket, "--host", "h1", "--engine", "unix://"+engineSocket(dir), "--listen", "off")
 	d.cmd.Stderr = log
 	// In a group of its own the terminal's Ctrl-C does not reach it before us;
 	// and it goes when we are killed.

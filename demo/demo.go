@@ -61,6 +61,11 @@ func run(ctx context.Context, sh shell) (err error) {
 		return err
 	}
 
+	api, closeAPI, err := serveAPI(dir)
+	if err != nil {
+		return err
+	}
+	defer closeAPI()
 	sh.say("A daemon starts in %s, with an etcd of its own inside.", dir)
 	d, err := startDaemon(ctx, sh, dir)
 	if err != nil {
@@ -74,7 +79,7 @@ func run(ctx context.Context, sh shell) (err error) {
 	defer func() { _ = conn.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // an interrupt waits for no answer
 
-	if err := morning(ctx, sh, newDocker(conn, sh.out)); err != nil {
+	if err := morning(ctx, sh, newDocker(conn, api, sh.out)); err != nil {
 		return err
 	}
 	sh.say("That was it: the daemon stops, and %s is removed.", dir)

@@ -5,6 +5,9 @@ package demo
 import (
 	"fmt"
 	"io"
+	"net"
+	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/cockroachdb/errors"
@@ -15,18 +18,42 @@ import (
 // docker plays a Docker Engine: it prints what a user would have typed, asks the
 // daemon what an engine would ask, and prints what it was told.
 type docker struct {
-	conn     *engine.Conn
-	out      io.Writer
-	networks map[string]string   // PoolIDs by name
-	running  map[string]endpoint // by the container's name
-	starts   int
+	conn       *engine.Conn
+	api        *engine.API
+	out        io.Writer
+	pools      map[string]string   // PoolIDs by the network's name
+	networks   map[string]string   // IDs by the network's name
+	containers map[string]string   // IDs by the container's name
+	running    map[string]endpoint // by the container's name
+	starts     int
 }
 
 // endpoint is what a running container has.
 type endpoint struct{ network, address string }
 
-func newDocker(conn *engine.Conn, out io.Writer) *docker {
-	return &docker{conn: conn, out: out, networks: map[string]string{}, running: map[string]endpoint{}}
+func newDocker(conn *engine.Conn, api *engine.API, out io.Writer) *docker {
+	return &docker{
+		conn: conn, api: api, out: out,
+		pools: map[string]string{}, networks: map[string]string{}, containers: map[string]string{}, running: map[string]endpoint{},
+	}
+}
+
+// serveAPI serves the API of the engine that docker plays.
+func serveAPI(dir string) (*engine.API, func(), error) {
+	socket, err := net.Listen("unix", engineSocket(dir))
+	if err != nil {
+		return nil, nil, errors.Wrap(err, "play an engine")
+	}
+	api, ended := engine.NewAPI(), make(chan struct{})
+	server := &http.Server{Handler: api, ReadHeaderTimeout: startPatience}
+	go func() {
+		defer close(ended)
+		_ = server.Serve(socket) // until it is closed
+	}()
+	return api, func() {
+		_ = server.Close()
+		<-ended
+	}, nil
 }
 
 func (d *docker) show(line, outcome string) {
@@ -36,7 +63,8 @@ func (d *docker) show(line, outcome string) {
 // createNetwork asks for a pool and its gateway.
 func (d *docker) createNetwork(name, subnet string) error {
 	line := fmt.Sprintf("docker network create --ipam-driver ipamlog --subnet %s --ipam-opt pool=%s %s", subnet, name, name)
-	pool, err := d.conn.CreatePool(subnet, map[string]string{"pool": name})
+	options := map[string]string{"pool": name}
+	pool, err := d.conn.CreatePool(subnet, options)
 	if err != nil {
 		return errors.Wrap(err, line)
 	}
@@ -44,7 +72,8 @@ func (d *docker) createNetwork(name, subnet string) error {
 	if err != nil {
 		return errors.Wrap(err, line)
 	}
-	d.networks[name] = pool
+	bare, _, _ := strings.Cut(gateway, "/")
+	d.pools[name], d.networks[name] = pool, d.api.CreateNetwork(name, driver, subnet, bare, options)
 	d.show(line, "gateway "+gateway)
 	return nil
 }
@@ -56,6 +85,7 @@ func (d *docker) run(network, name, image, address string) error {
 	if address != "" {
 		line += " --ip " + address
 	}
+	d.containers[name] = d.api.Run(name, image, map[string]string{"com.docker.compose.project": "shop"})
 	return d.start(line+" --name "+name+" "+image, network, name, address)
 }
 
@@ -66,12 +96,17 @@ func (d *docker) startAgain(network, name string) error {
 
 func (d *docker) start(line, network, name, address string) error {
 	d.starts++
-	got, err := d.conn.Endpoint(d.networks[network], name, fmt.Sprintf("02:42:0a:00:00:%02x", d.starts), address)
+	mac := fmt.Sprintf("02:42:0a:00:00:%02x", d.starts)
+	got, err := d.conn.Endpoint(d.pools[network], name, mac, address)
 	if err != nil {
 		return errors.Wrap(err, line)
 	}
-	bare, _, _ := strings.Cut(got, "/")
-	d.running[name] = endpoint{network, bare}
+	prefix, err := netip.ParsePrefix(got)
+	if err != nil {
+		return errors.Wrap(err, line)
+	}
+	d.api.Connect(d.networks[network], d.containers[name], mac, prefix)
+	d.running[name] = endpoint{network, prefix.Addr().String()}
 	d.show(line, got)
 	return nil
 }
@@ -91,7 +126,8 @@ func (d *docker) refused(network, name, image string) error {
 // stop stops a container: Docker gives its address back.
 func (d *docker) stop(name string) error {
 	e := d.running[name]
-	if err := d.conn.Release(d.networks[e.network], e.address); err != nil {
+	d.api.Disconnect(d.networks[e.network], d.containers[name])
+	if err := d.conn.Release(d.pools[e.network], e.address); err != nil {
 		return errors.Wrapf(err, "docker stop %s", name)
 	}
 	delete(d.running, name)

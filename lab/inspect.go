@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"time"
 
 	"github.com/cockroachdb/errors"
 )
@@ -43,11 +44,17 @@ type Network struct {
 
 // Container is what the engine says of a container.
 type Container struct {
-	ID    string
-	Name  string // with a slash before it
+	ID     string
+	Name   string // with a slash before it
+	Image  string // the image's ID
+	Config struct {
+		Image  string // as it was asked for
+		Labels map[string]string
+	}
 	State struct {
-		Running bool
-		Pid     int // on the host
+		Running   bool
+		Pid       int // on the host
+		StartedAt time.Time
 	}
 	NetworkSettings struct {
 		// Networks are the container's by network name. The addresses are zero
