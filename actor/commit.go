@@ -25,6 +25,9 @@ const (
 	// storePatience is how long a commit waits for the store. A requester waits
 	// a little longer (see requestPatience), so that it hears why.
 	storePatience = 3 * time.Second
+	// delay is how much later than Docker released its commit may come before it
+	// says so.
+	delay = time.Second
 )
 
 // queue makes a step pending, and puts it in line for a commit.
@@ -129,7 +132,7 @@ func (p *Pool) dispatch(steps []*step) {
 		if s.layOut != nil {
 			proposal.Events = append(proposal.Events, *s.layOut)
 		}
-		proposal.Events = append(proposal.Events, s.event)
+		proposal.Events = append(proposal.Events, s.told())
 		if s.follow != nil {
 			proposal.Events = append(proposal.Events, s.follow)
 		}
@@ -156,6 +159,21 @@ func (p *Pool) dispatch(steps []*step) {
 			p.outcome(proposal, steps, record, err)
 		})
 	})
+}
+
+// told is the step's event as it goes into the log: a release that had to wait for
+// the store, with the moment that Docker released.
+func (s *step) told() events.Event {
+	released, is := s.event.(events.AddressReleased)
+	t, asked := s.task.(*releaseTask)
+	if !is || !asked || t.came.IsZero() {
+		return s.event
+	}
+	// Both on the clock that the commit has: the wall's may have jumped in between.
+	if late := time.Since(t.came); late > delay {
+		released.At = time.Now().Add(-late).UTC().Truncate(time.Microsecond)
+	}
+	return released
 }
 
 // outcome takes in how a commit went.

@@ -345,8 +345,9 @@ func (h *Host) RequestAddress(ctx context.Context, ref Ref, ask AddressRequest) 
 func (h *Host) ReleaseAddress(ctx context.Context, ref Ref, addr netip.Addr) (Answer, error) {
 	ctx, cancel := h.within(ctx)
 	defer cancel()
+	came := time.Now()
 	return h.toHolder(ctx, ref, func() task {
-		return &releaseTask{request: newRequest(ctx), grant: ref.Grant, address: addr, reason: events.Released}
+		return &releaseTask{request: newRequest(ctx), grant: ref.Grant, address: addr, reason: events.Released, came: came}
 	})
 }
 

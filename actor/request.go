@@ -6,6 +6,7 @@ import (
 	"context"
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/errors"
 
@@ -105,7 +106,8 @@ type releaseTask struct {
 	address    netip.Addr
 	allocation events.ID // not zero: only this one
 	reason     events.Reason
-	asked      bool // the store was asked about an allocation the projection does not know
+	came       time.Time // when Docker released; zero where nobody did
+	asked      bool      // the store was asked about an allocation the projection does not know
 }
 
 type closeTask struct {

@@ -102,6 +102,57 @@ func TestSilence(t *testing.T) {
 
 // An endpoint asks again while its first commit's fate is unknown, or its first
 // request has left: it ends up with one address.
+// The log has the moment of a release also when it had to wait for the store.
+func TestReleasedDuringSilence(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	g := newGate(t, b.etcd.Endpoint())
+	d := b.startAt(g.endpoint(), "h1")
+	ref := d.subnet("10.1.0.0/24")
+	atOnce, late := d.ask(ref, endpoint(1)), d.ask(ref, endpoint(2))
+	d.release(ref, atOnce.Address)
+	g.shut(true, true)
+	before := time.Now()
+	if _, err := d.ReleaseAddress(b.ctx(), ref, late.Address); !errors.Is(err, actor.ErrStoreSilent) {
+		t.Fatalf("released: %v", err)
+	}
+	after := time.Now()
+	g.open()
+	d.settled(ref)
+	records, _, err := b.log.Read(b.ctx(), 0, nil, events.PoolStream(ref.Pool))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, r := range records {
+		for _, e := range r.Events {
+			released, is := e.(events.AddressReleased)
+			switch {
+			case !is:
+			case released.Allocation == atOnce.Allocation:
+				found++
+				if !released.At.IsZero() {
+					t.Errorf("released at once, and at %v", released.At)
+				}
+			case released.Allocation == late.Allocation:
+				found++
+				// The first try may be what came into the log, with the time it was made;
+				// a later one says when it was meant for.
+				moment := r.Time
+				if !released.At.IsZero() {
+					moment = released.At
+				}
+				if moment.Before(before.Truncate(time.Microsecond)) || !moment.Before(after) {
+					t.Errorf("released between %v and %v, it says %v in a commit of %v", before, after, released.At, r.Time)
+				}
+			}
+		}
+	}
+	if found != 2 {
+		t.Errorf("%d releases are in the log", found)
+	}
+}
+
 func TestAsksAgainDuringSilence(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

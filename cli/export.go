@@ -30,7 +30,7 @@ the Elastic Common Schema.
 
 Exit status: 0 done, also when there is nothing; 1 failed; 2 wrong usage.`,
 		Example: `  ipamlog export >holdings.jsonl
-  ipamlog export --since "2026-11-01" --until "2026-12-01" -o csv
+  ipamlog export --since "last monday" --until yesterday -o csv
   ipamlog export --events -o ecs`,
 		Args:              none,
 		Annotations:       speaksECS,

@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -37,6 +38,24 @@ type stay struct {
 	addresses                 []netip.Addr
 	sights                    []sight // oldest first
 	started                   time.Time
+}
+
+// lasted says whether there was time to look: on a machine as busy as this, what was
+// connected for a blink may be gone again before anybody could.
+func (s *stay) lasted() bool {
+	return s.sights[len(s.sights)-1].from.Sub(s.sights[0].to) > time.Second
+}
+
+// String tells who it was, and when.
+func (s *stay) String() string {
+	names := []string{}
+	for _, x := range s.sights {
+		if n := len(names); n == 0 || names[n-1] != x.name {
+			names = append(names, x.name)
+		}
+	}
+	return fmt.Sprintf("%v on %s, held by %.12s (%s), seen %d times from %v to %v", s.addresses, s.network, s.container,
+		strings.Join(names, ", then "), len(s.sights), s.sights[0].from.UTC(), s.sights[len(s.sights)-1].to.UTC())
 }
 
 // sight is one inspection: the container had that name, and the addresses, at some

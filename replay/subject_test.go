@@ -58,6 +58,7 @@ func TestHistory_Subject(t *testing.T) {
 		{"nginx", "image", "2 6 22"},
 		{"nginx:1.27", "image", "6 22"},
 		{"docker.io/library/nginx:1.27", "image", "6 22"},
+		{"nginx:latest", "image", "2"},
 		{"registry.example:5000/team/db", "image", "5"},
 		{replaytest.Nginx, "image", "6 22"},
 		{"sha256:c0ffee12", "image", "6 22"},

@@ -174,6 +174,9 @@ func imageCalled(word string) func(image string) bool {
 			return false
 		}
 		otherTag, otherDigest := details(other)
+		if otherTag == "" && otherDigest == "" {
+			otherTag = "latest" // what docker runs then
+		}
 		return (tag == "" || tag == otherTag) && (digest == "" || digest == otherDigest)
 	}
 }

@@ -48,7 +48,7 @@ var form = regexp.MustCompile(`^(?:` +
 	`)?` +
 	`(?P<between>t|(?: at)? )?` +
 	`(?P<clock>\d{1,2}:\d\d(?::\d\d(?:\.\d{1,9})?)?)?` +
-	`(?: ?(?P<zone>z|utc|[+-]\d\d:\d\d))?$`)
+	`(?: ?(?P<zone>z|utc|gmt|[+-]\d\d:?\d\d))?$`)
 
 func (p parser) dayAndClock(text string) (time.Time, error) {
 	m := form.FindStringSubmatch(text)
@@ -138,11 +138,11 @@ func (p parser) zone(text string) (*time.Location, error) {
 	switch text {
 	case "":
 		return p.now.Location(), nil
-	case "z", "utc":
+	case "z", "utc", "gmt":
 		return time.UTC, nil
 	}
 	hours, errH := strconv.Atoi(text[1:3])
-	minutes, errM := strconv.Atoi(text[4:])
+	minutes, errM := strconv.Atoi(text[len(text)-2:])
 	if errH != nil || errM != nil || hours > 23 || minutes > 59 {
 		return nil, errors.Newf("no zone is %s from UTC in %s; write its offset such as +01:00, or Z", text, p.quoted())
 	}

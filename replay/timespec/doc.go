@@ -16,15 +16,17 @@
 //	now
 //	-2h  -90m  -1h30m              that long before now
 //	2h ago  3 hours ago            the same
-//	2 days ago  1 week ago         the same clock time on an earlier day
+//	2 days ago  1 week ago  -2d    the same clock time on an earlier day
 //	2026-11-21 03:12               also with T between, seconds, a fraction
 //	2026-11-21                     the beginning of that day
 //	03:12                          on this day
 //	today 03:12  yesterday at 03:12
 //	tuesday 03:12                  the latest such moment that is not to come
 //	last tuesday 03:12             the same, and not today
+//	Nov 21 03:12:07                as syslog writes it: the latest such day
+//	21/Nov/2026:03:12:07 +0100     as web servers write it
 //
-// A clock time may be followed by its zone: Z, UTC or +01:00. Without one it
+// A clock time may be followed by its zone: Z, UTC, +01:00 or +0100. Without one it
 // is in the caller's zone, and so is the day of "today".
 //
 // # Clock changes

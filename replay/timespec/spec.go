@@ -93,13 +93,22 @@ func (p parser) instant(text string) (time.Time, error) {
 		return p.now, nil
 	}
 	if length, ok := strings.CutPrefix(text, "-"); ok {
+		if m := days.FindStringSubmatch(length); m != nil {
+			return p.ago(m[1] + " " + units[m[2]])
+		}
 		return p.before(length)
 	}
 	if length, ok := strings.CutSuffix(text, " ago"); ok {
 		return p.ago(length)
 	}
-	return p.dayAndClock(text)
+	return p.dayAndClock(p.asWritten(text))
 }
+
+// days are the lengths of "-2d" and "-1w", which are counted on the calendar.
+var (
+	days  = regexp.MustCompile(`^(\d{1,6})(d|w)$`)
+	units = map[string]string{"d": "day", "w": "week"}
+)
 
 var duration = regexp.MustCompile(`^(\d+(\.\d+)?(h|m|s|ms))+$`)
 
@@ -115,7 +124,7 @@ func (p parser) before(length string) (time.Time, error) {
 	return p.now.Add(-d), nil
 }
 
-var count = regexp.MustCompile(`^(\d{1,6}) (second|minute|hour|day|week)s?$`)
+var count = regexp.MustCompile(`^(\d{1,6}|an?) (second|sec|minute|min|hour|day|week)s?$`)
 
 // ago understands what stands before "ago".
 func (p parser) ago(length string) (time.Time, error) {
@@ -123,14 +132,14 @@ func (p parser) ago(length string) (time.Time, error) {
 	if m == nil {
 		return p.before(length)
 	}
-	n, err := strconv.Atoi(m[1])
+	n, err := strconv.Atoi(strings.NewReplacer("an", "1", "a", "1").Replace(m[1]))
 	if err != nil {
 		return time.Time{}, errUnknown
 	}
 	switch m[2] {
-	case "second":
+	case "second", "sec":
 		return p.now.Add(-time.Duration(n) * time.Second), nil
-	case "minute":
+	case "minute", "min":
 		return p.now.Add(-time.Duration(n) * time.Minute), nil
 	case "hour":
 		return p.now.Add(-time.Duration(n) * time.Hour), nil
