@@ -4,6 +4,7 @@ package api
 
 import (
 	"bufio"
+	"io"
 	"iter"
 	"net/http"
 	"time"
@@ -70,13 +71,19 @@ func (q *question) output() render.Output {
 }
 
 // one answers with one value.
-func (q *question) one(value any) error { return render.JSON(q.output(), value) }
+func (q *question) one(value any) error {
+	if q.seat != nil {
+		q.seat.leave()
+	}
+	return q.write(func(out render.Output) error { return render.JSON(out, value) })
+}
 
 // all answers with the records of a list, which are written as they come.
 func all[T any](q *question, table render.Table[T], records iter.Seq2[T, error]) error {
-	out := q.output()
-	buffered := bufio.NewWriterSize(out.Writer, chunk)
-	out.Writer = buffered
+	return q.write(func(out render.Output) error { return each(q, out, table, records) })
+}
+
+func each[T any](q *question, out render.Output, table render.Table[T], records iter.Seq2[T, error]) error {
 	stream := table.Stream(out)
 	for record, err := range records {
 		if err != nil {
@@ -90,14 +97,53 @@ func all[T any](q *question, table render.Table[T], records iter.Seq2[T, error])
 			return err
 		}
 	}
-	if err := stream.Close(); err != nil {
+	return stream.Close()
+}
+
+// write answers with what is put out. What is longer than a chunk is written for as
+// long as the client takes, and so it needs its part of the writers.
+func (q *question) write(put func(render.Output) error) error {
+	out := q.output()
+	long := &long{q: q, w: out.Writer}
+	defer func() { long.leave() }()
+	buffered := bufio.NewWriterSize(long, chunk)
+	out.Writer = buffered
+	if err := put(out); err != nil {
 		return err
 	}
+	long.last = true
 	return errors.Wrap(buffered.Flush(), "write the answer")
 }
 
-// list answers with records that are all there.
+// long is what an answer is written to, chunk by chunk.
+type long struct {
+	q    *question
+	w    io.Writer
+	last bool   // this is the last chunk
+	left func() // gives back the part of the writers; nil: it has none
+}
+
+// Write implements [io.Writer].
+func (l *long) Write(p []byte) (int, error) {
+	if l.left == nil && !l.last {
+		left, err := l.q.slots.writing.enter(client(l.q.r))
+		if err != nil {
+			return 0, err
+		}
+		l.left = left
+	}
+	return l.w.Write(p) //nolint:wrapcheck // put wraps it
+}
+
+func (l *long) leave() {
+	if l.left != nil {
+		l.left()
+	}
+}
+
+// list answers with records that are all there: others may ask now.
 func list[T any](q *question, table render.Table[T], records []T) error {
+	q.seat.leave()
 	return all(q, table, func(yield func(T, error) bool) {
 		for _, record := range records {
 			if !yield(record, nil) {

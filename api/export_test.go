@@ -29,5 +29,14 @@ func (s *Server) Occupy(turn time.Duration) (leave func()) {
 
 // Idle says whether nobody has a slot.
 func (s *Server) Idle() bool {
-	return len(s.slots.waiting)+len(s.slots.asking)+len(s.slots.reading)+len(s.slots.following) == 0
+	return len(s.slots.waiting)+len(s.slots.asking)+len(s.slots.reading)+s.slots.following.taken()+s.slots.writing.taken() == 0
+}
+
+// Writers is how many long answers are being written.
+func (s *Server) Writers() int { return s.slots.writing.taken() }
+
+func (s *share) taken() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all
 }

@@ -98,6 +98,7 @@ func eventsOf(q *question) error {
 	if follow {
 		return q.follow(&x, records, h.Revision())
 	}
+	q.seat.found() // others read the log once these records are told
 	return all(q, eventTable, func(yield func(replay.Event, error) bool) {
 		for _, r := range records {
 			if !x.tell(r, func(e replay.Event) bool { return yield(e, nil) }) {
@@ -160,13 +161,13 @@ var errEnough = errors.New("enough was told")
 // follow tells of the records there are, and of those that come, until the client
 // leaves.
 func (q *question) follow(x *excerpt, records []events.Record, revision int64) error {
-	leave, err := q.slots.follow()
+	leave, err := q.slots.following.enter(client(q.r))
 	if err != nil {
 		return err
 	}
 	defer leave()
+	q.seat.found()
 	out := q.output()
-	q.w.end = time.Time{}
 	q.w.WriteHeader(http.StatusOK)
 	if q.r.Method == http.MethodHead {
 		return nil
@@ -192,8 +193,9 @@ func (q *question) follow(x *excerpt, records []events.Record, revision int64) e
 	}
 	err = tell(records)
 	// The past is told: others may read it now.
-	q.leave()
 	clear(records)
+	q.seat.leave()
+	q.w.end = time.Time{}
 	if err == nil {
 		x.span.To.Revision = 1<<63 - 1
 		err = q.tail(revision, tell)

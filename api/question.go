@@ -30,7 +30,7 @@ type question struct {
 	r      *http.Request
 	ctx    context.Context // ends when the answer takes too long to be found
 	source Source
-	leave  func() // gives back the slot
+	seat   *seat // among the questions; nil: it needs none
 
 	given  url.Values
 	format render.Format

@@ -143,10 +143,10 @@ func (s *Server) ask(w *answer, r *http.Request, route route) error {
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
 	q.ctx = ctx
-	if q.leave, err = s.slots.take(ctx, route.cost); err != nil {
+	if q.seat, err = s.slots.take(ctx, route.cost); err != nil {
 		return err
 	}
-	defer func() { q.leave() }()
+	defer q.seat.leave()
 	return route.answer(q)
 }
 

@@ -246,7 +246,7 @@ func (a *Attributor) lookAt(ctx context.Context, host Host, id string) error {
 	}
 	for _, h := range a.saw(k, n) {
 		a.log.Warn().Stringer("address", h.Address).Stringer("allocation", h.Allocation.ID).
-			Msg("the engine shows this address on another container than the one it was held for: its release was lost, and nothing more is told of it")
+			Msg("the engine shows this address on another container than the one it was held for, or on several: a release was lost or forced, and nothing more is told of it")
 	}
 	return nil
 }
@@ -327,10 +327,10 @@ func (a *Attributor) put(t *teller, now time.Time) {
 	current := func(id string, version uint64) bool { return a.containers.version(id) == version }
 	for _, h := range a.untold(current) {
 		version := a.containers.version(h.owner.container)
-		var told *events.Attribution
+		var told *events.AddressAttributed
 		for _, e := range a.words(h, now) {
 			t.tell(telling{h.ID, e})
-			told = &e.Attribution
+			told = &e
 		}
 		a.tell(h.Allocation.ID, told, version)
 	}
@@ -376,8 +376,8 @@ func renamings(h holding, e events.AddressAttributed, names []naming) []events.A
 	if h.told != nil && h.told.ContainerID == e.ContainerID {
 		e.Attribution = richer(e.Attribution, *h.told)
 		first = len(names)
-		for i, n := range names {
-			if n.name == h.told.ContainerName {
+		for i, n := range names { // a name may come again: what was told is the first, or the one of that time
+			if n.name == h.told.ContainerName && (first == len(names) || n.since.Equal(h.named)) {
 				first = i + 1
 			}
 		}

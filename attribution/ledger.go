@@ -34,9 +34,8 @@ type Ledger struct {
 	at       map[netip.Addr][]*holding
 	gone     map[events.ID]*holding // those of holdings that have ended
 	looks    map[*look]bool
-	// endpoints are those of the last looks, and when they were seen first, at the
-	// latest.
-	endpoints map[string]map[string]moment // by network, by endpoint
+	networks map[string]*network // by ID
+	lists    int                 // of networks, that were taken in
 	// settled are the networks of grants; likely are those that may be settled soon.
 	settled map[events.ID]pairing
 	likely  map[events.ID]likely
@@ -51,13 +50,36 @@ type holding struct {
 	ended moment    // 0: it stands
 	owner *owner    // nil: not found
 	told  *events.Attribution
+	named time.Time // since when it has the name that was told; zero: not known
 	// worded is the version of what is known of the container that was told.
 	worded uint64
 	// lost says that it may be, or was seen to be, somebody else's by now.
 	lost bool
+	// claimant is the endpoint of unknown age that may be its own, and claimed when it
+	// was seen to be.
+	claimant string
+	claimed  time.Time
 
 	due   time.Time // of the next look for it
 	pause time.Duration
+}
+
+// network is one of the engine's, as it was seen.
+type network struct {
+	// endpoints are those of the last look, by ID; nil: nobody has looked yet.
+	endpoints map[string]sighting
+	// young says that it came while the ledger was there, and all its endpoints did.
+	young bool
+	// missing is since when it is on no list; zero: it is on the last one.
+	missing time.Time
+}
+
+// sighting is what is known of an endpoint's age.
+type sighting struct {
+	first moment // it was there by then
+	// old says that it was there when its network was looked at first. It may be older
+	// than every holding, and one of none.
+	old bool
 }
 
 // owner is whose a holding was found to be.
@@ -86,7 +108,10 @@ type likely struct {
 }
 
 // look is one look at the engine under way.
-type look struct{ begun moment }
+type look struct {
+	begun moment
+	at    time.Time // when it began
+}
 
 // NewLedger returns a ledger that knows nothing. driver is what the engine calls
 // us, as the IPAM driver of its networks; empty: whatever is not Docker's own.
@@ -94,8 +119,7 @@ func NewLedger(driver string) *Ledger {
 	return &Ledger{
 		driver: driver, clock: time.Now, holdings: map[events.ID]*holding{}, at: map[netip.Addr][]*holding{},
 		gone: map[events.ID]*holding{}, looks: map[*look]bool{},
-		endpoints: map[string]map[string]moment{},
-		settled:   map[events.ID]pairing{}, unread: map[events.ID]bool{},
+		networks: map[string]*network{}, settled: map[events.ID]pairing{}, unread: map[events.ID]bool{},
 	}
 }
 
@@ -194,7 +218,7 @@ func (l *Ledger) forget() {
 		oldest = min(oldest, k.begun)
 	}
 	for id, h := range l.gone {
-		if h.ended >= oldest || h.owner != nil && h.told == nil {
+		if h.ended >= oldest || h.owner != nil && h.told == nil && !h.lost {
 			continue // or whose it was is still to be told
 		}
 		delete(l.gone, id)
@@ -213,7 +237,7 @@ func (l *Ledger) begin() *look {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.now++
-	k := &look{begun: l.now}
+	k := &look{begun: l.now, at: l.clock()}
 	l.looks[k] = true
 	return k
 }
@@ -227,56 +251,66 @@ func (l *Ledger) finish(k *look) {
 }
 
 // saw takes in a network as it was inspected during a look, and finds out whose
-// the endpoints' addresses are. It returns the holdings of which a container was
-// found that is not the one they were found to be before. Looks at one network must
-// not overlap.
+// the endpoints' addresses are. It returns the holdings that are lost: another
+// container has them than the one they were found to be of before, or several may
+// have. Looks at one network must not overlap.
 func (l *Ledger) saw(k *look, n engine.Network) (strange []holding) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.now++
-	before := l.endpoints[n.ID]
-	seen := make(map[string]moment, len(n.Endpoints))
+	x := l.network(n.ID)
+	before, seen := x.endpoints, make(map[string]sighting, len(n.Endpoints))
 	claims := map[*holding][]engine.Endpoint{}
 	for _, e := range n.Endpoints {
+		s, known := before[e.ID]
+		if !known {
+			s = sighting{l.now, before == nil && !x.young}
+		}
+		seen[e.ID] = s
 		for _, p := range e.Addresses {
-			if h := l.only(k, n, e, p.Addr(), before); h != nil {
+			if h := l.only(k, n, e, p.Addr(), s); h != nil {
 				claims[h] = append(claims[h], e)
 			}
 		}
-		seen[e.ID] = l.now
-		if first, known := before[e.ID]; known {
-			seen[e.ID] = first
-		}
 	}
-	l.endpoints[n.ID] = seen
+	x.endpoints = seen
 	for h, by := range claims {
-		if len(by) > 1 {
-			continue
-		}
-		if !h.belongs(n, by[0], l.clock()) {
+		e := by[0]
+		several := len(by) > 1 || h.owner == nil && h.claimant != "" && h.claimant != e.ID
+		ripe := !several && h.ripe(k, e, seen[e.ID])
+		switch {
+		case several, ripe && !h.belongs(n, e, l.clock()):
 			if !h.lost {
 				h.lost = true
 				strange = append(strange, *h)
 			}
-			continue
-		}
-		if h.Pool.Node == "" {
+		case ripe && h.Pool.Node == "":
 			l.settled[h.Grant] = pair(h, n)
 		}
 	}
 	return strange
 }
 
+// network returns what is known of a network, which is nothing for a new one. A
+// list alone may lack one that is there, so it takes two to make it young.
+func (l *Ledger) network(id string) *network {
+	x := l.networks[id]
+	if x == nil {
+		x = &network{young: l.lists >= 2}
+		l.networks[id] = x
+	}
+	return x
+}
+
 // only finds the one holding that an endpoint's address can be.
-func (l *Ledger) only(k *look, n engine.Network, e engine.Endpoint, addr netip.Addr, before map[string]moment) *holding {
+func (l *Ledger) only(k *look, n engine.Network, e engine.Endpoint, addr netip.Addr, s sighting) *holding {
 	var one *holding
 	for _, h := range l.at[addr] {
-		first, known := before[e.ID]
 		switch {
 		case h.Kind != events.Endpoint || h.Shared || !l.fits(n, h):
 		case h.MAC != (events.MAC{}) && h.MAC.String() != e.MAC.String():
 		case h.ended != 0 && h.ended < k.begun:
-		case known && h.began > first:
+		case h.began > s.first:
 		case one != nil:
 			return nil
 		default:
@@ -284,6 +318,30 @@ func (l *Ledger) only(k *look, n engine.Network, e engine.Endpoint, addr netip.A
 		}
 	}
 	return one
+}
+
+// ripe says whether an endpoint that claims a holding may have it. One of unknown
+// age may be what an operator's release left, while the holding's own is still to be
+// written down, or struck out already. So it has to claim the holding once that must
+// be written down, and once more when an end from before must be told: the holding's
+// own would have claimed it by then, on whichever network, or it would have ended.
+func (h *holding) ripe(k *look, e engine.Endpoint, s sighting) bool {
+	if !s.old || h.owner != nil || h.told != nil && h.told.ContainerID != "" {
+		return true
+	}
+	since := h.heard
+	if h.claimant != "" {
+		since = h.claimed
+	}
+	if k.at.Sub(since) < certainAfter {
+		h.due = since.Add(certainAfter)
+		return false
+	}
+	if h.claimant == e.ID {
+		return true
+	}
+	h.claimant, h.claimed, h.due = e.ID, k.at, k.at.Add(certainAfter)
+	return false
 }
 
 // belongs notes whose a holding is; false if it was another's.
@@ -332,9 +390,16 @@ func (l *Ledger) listed(k *look, networks []engine.Network) {
 	there := map[string]bool{}
 	for _, n := range networks {
 		there[n.ID] = true
+		l.network(n.ID).missing = time.Time{}
 	}
-	maps.DeleteFunc(l.endpoints, func(id string, _ map[string]moment) bool { return !there[id] })
-	maps.DeleteFunc(l.settled, func(_ events.ID, p pairing) bool { return !there[p.network.ID] })
+	l.lists++
+	maps.DeleteFunc(l.networks, func(id string, x *network) bool {
+		if !there[id] && x.missing.IsZero() {
+			x.missing = l.clock()
+		}
+		return !there[id] && l.clock().Sub(x.missing) >= certainAfter
+	})
+	maps.DeleteFunc(l.settled, func(_ events.ID, p pairing) bool { return l.networks[p.network.ID] == nil })
 	before := l.likely
 	l.likely = map[events.ID]likely{}
 	for _, h := range l.holdings {

@@ -37,6 +37,7 @@ func endpointOf(n int, addr netip.Addr, m events.MAC) actor.Holding {
 // life is one container's endpoint from its allocation to its release, in the
 // engine and in the log.
 type life struct {
+	since   time.Time // of its stage
 	holding actor.Holding
 	seen    engine.Endpoint
 	// stage is how far it has come; each is reached in this order.
@@ -57,10 +58,13 @@ const (
 // world is a pool, its network on an engine, and a ledger that looks.
 type world struct {
 	ledger *Ledger
-	n      int
-	lives  []*life
-	truth  map[events.ID]string // the container of each allocation
-	peek   *peek                // nil: nobody looks
+	now    time.Time
+	// lacking says that the last list lacked the network.
+	lacking bool
+	n       int
+	lives   []*life
+	truth   map[events.ID]string // the container of each allocation
+	peek    *peek                // nil: nobody looks
 	// watched are ended in the log, and the ledger was not told yet.
 	watched []events.ID
 }
@@ -72,6 +76,56 @@ type peek struct {
 	// has in the end the look has seen.
 	there map[string]bool
 	got   map[string]engine.Endpoint
+}
+
+// newWorld is one whose daemon was just started.
+func newWorld() *world {
+	w := &world{now: time.Unix(0, 0), truth: map[events.ID]string{}}
+	w.daemon()
+	return w
+}
+
+// daemon starts one that knows nothing.
+func (w *world) daemon() {
+	w.ledger = NewLedger("ipamlog")
+	w.ledger.clock = func() time.Time { return w.now }
+}
+
+// looksOn has the ledger know networks as such that come while it is there.
+func looksOn(l *Ledger) {
+	for range 2 {
+		k := l.begin()
+		l.listed(k, nil)
+		l.finish(k)
+	}
+}
+
+// list is a list of the engine's networks, which may lack ours, but not twice.
+func (w *world) list(t *rapid.T) {
+	var networks []engine.Network
+	if w.lacking = !w.lacking && rapid.Bool().Draw(t, "lacking"); !w.lacking {
+		networks = append(networks, w.network(nil))
+	}
+	k := w.ledger.begin()
+	w.ledger.listed(k, networks)
+	w.ledger.finish(k)
+}
+
+// wait lets time go by. Within certainAfter the engine writes down what it was
+// given, and an end is told of what it struck out.
+func (w *world) wait(t *rapid.T) {
+	w.now = w.now.Add(time.Duration(rapid.IntRange(1, 15).Draw(t, "seconds")) * time.Second)
+	for _, x := range slices.Clone(w.lives) {
+		switch late := w.now.Sub(x.since) >= certainAfter; {
+		case late && x.stage == allocated:
+			x.stage, x.since = written, w.now
+		case late && x.stage == struck:
+			w.release(x)
+		}
+	}
+	for len(w.watched) > 0 {
+		w.watch(t)
+	}
 }
 
 func (w *world) look(*rapid.T) {
@@ -118,7 +172,7 @@ func (w *world) start(t *rapid.T) {
 	}
 	w.n++
 	m := mac(rapid.IntRange(0, 2).Draw(t, "mac"))
-	x := &life{holding: endpointOf(1000+w.n, addr, m), seen: engine.Endpoint{
+	x := &life{since: w.now, holding: endpointOf(1000+w.n, addr, m), seen: engine.Endpoint{
 		ID: fmt.Sprintf("e%d", w.n), Container: fmt.Sprintf("c%d", rapid.IntRange(1, 3).Draw(t, "container")),
 		MAC: net.HardwareAddr(m[:]), Addresses: []netip.Prefix{netip.PrefixFrom(addr, 29)},
 	}}
@@ -140,15 +194,21 @@ func (w *world) next(t *rapid.T) {
 		return // until the ledger is told
 	}
 	x.stage++
+	x.since = w.now
 	if x.stage == written && rapid.IntRange(0, 5).Draw(t, "lost") == 0 {
 		x.stage = released // the answer reached nobody: it is taken back
 	}
-	if x.stage == released && x.holding.Address.IsValid() {
+	if x.stage == released {
+		w.release(x)
+	}
+}
+
+func (w *world) release(x *life) {
+	x.stage = released
+	if x.holding.Address.IsValid() {
 		w.watched = append(w.watched, x.holding.Allocation.ID)
 	}
-	if x.stage == released {
-		w.lives = slices.DeleteFunc(w.lives, func(o *life) bool { return o == x })
-	}
+	w.lives = slices.DeleteFunc(w.lives, func(o *life) bool { return o == x })
 }
 
 // watch tells the ledger of the oldest end in the log that it has not been told of.
@@ -160,10 +220,12 @@ func (w *world) watch(*rapid.T) {
 }
 
 // force is an operator who releases what is in use: the engine still has the
-// endpoint then, which a look has seen.
+// endpoint then, which a look has seen or the first look will.
 func (w *world) force(t *rapid.T) {
+	n := w.ledger.networks["n"]
+	looked := w.peek != nil || n != nil && n.endpoints != nil
 	for _, x := range w.lives {
-		if x.stage == written && x.looked && x.holding.Address.IsValid() && rapid.Bool().Draw(t, "forced") {
+		if x.stage == written && (x.looked || !looked) && x.holding.Address.IsValid() && rapid.Bool().Draw(t, "forced") {
 			w.watched = append(w.watched, x.holding.Allocation.ID)
 			x.holding.Address = netip.Addr{} // it is free now
 			return
@@ -181,7 +243,8 @@ func (w *world) restart() {
 			told[id] = *h.told
 		}
 	}
-	w.ledger, w.peek = NewLedger("ipamlog"), nil
+	w.daemon()
+	w.peek = nil
 	w.watched = nil
 	var all []actor.Holding
 	for _, x := range w.lives {
@@ -250,12 +313,12 @@ func often(t *testing.T, property func(*rapid.T)) {
 func TestLedger_neverWrong(t *testing.T) {
 	found := 0
 	often(t, func(t *rapid.T) {
-		w := &world{ledger: NewLedger("ipamlog"), truth: map[events.ID]string{}}
+		w := newWorld()
 		t.Repeat(map[string]func(*rapid.T){
 			"start": w.start, "next": w.next, "read": w.read, "finish": w.finish, "force": w.force, "look": w.look, "watch": w.watch,
+			"list": w.list, "wait": w.wait,
 			"restart": func(t *rapid.T) {
-				// With a forced release behind it a new daemon cannot know what is older.
-				if rapid.IntRange(0, 9).Draw(t, "restarts") == 0 && !slices.ContainsFunc(w.lives, func(x *life) bool { return !x.holding.Address.IsValid() }) {
+				if rapid.IntRange(0, 9).Draw(t, "restarts") == 0 {
 					w.restart()
 				}
 			},
@@ -274,7 +337,8 @@ func TestLedger_neverWrong(t *testing.T) {
 // Once all is quiet, one look finds the owners of all that is held.
 func TestLedger_found(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := &world{ledger: NewLedger("ipamlog"), truth: map[events.ID]string{}}
+		w := newWorld()
+		looksOn(w.ledger)
 		t.Repeat(map[string]func(*rapid.T){"start": w.start, "next": w.next, "watch": w.watch})
 		for len(w.watched) > 0 {
 			w.watch(t)
@@ -408,6 +472,7 @@ func TestLedger_gateways(t *testing.T) {
 // be.
 func TestLedger_gatewayByEndpoint(t *testing.T) {
 	l := NewLedger("ipamlog")
+	looksOn(l)
 	one, two := engine.Network{ID: "one", Name: "one"}, engine.Network{ID: "two", Name: "two"}
 	for _, n := range []*engine.Network{&one, &two} {
 		n.IPAM = engine.IPAM{Driver: "ipamlog", Options: map[string]string{"pool": "web"}, Pools: []engine.Pool{{Subnet: subnet}}}
@@ -481,7 +546,8 @@ func TestLedger_doubt(t *testing.T) {
 		"no container":   {[]engine.Endpoint{endpoint("e1", "", mac(1))}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := &world{ledger: NewLedger("ipamlog")}
+			w := newWorld()
+			looksOn(w.ledger)
 			h := endpointOf(1000, addr, mac(1))
 			w.ledger.Began(h)
 			n := w.network(nil)
@@ -503,9 +569,8 @@ func TestLedger_doubt(t *testing.T) {
 // An endpoint that has no container for long is its network's; a container that it
 // gets after all is told.
 func TestLedger_lonely(t *testing.T) {
-	w := &world{ledger: NewLedger("ipamlog")}
-	now := time.Now()
-	w.ledger.clock = func() time.Time { return now }
+	w := newWorld()
+	looksOn(w.ledger)
 	h := endpointOf(1000, netip.MustParseAddr("10.1.0.2"), mac(1))
 	m := mac(1)
 	e := engine.Endpoint{ID: "e1", MAC: m[:], Addresses: []netip.Prefix{netip.PrefixFrom(h.Address, 29)}}
@@ -515,7 +580,7 @@ func TestLedger_lonely(t *testing.T) {
 		container string
 		known     bool
 	}{{0, "", false}, {lonelyAfter, "", true}, {0, "c1", true}} {
-		now, e.Container = now.Add(step.wait), step.container
+		w.now, e.Container = w.now.Add(step.wait), step.container
 		k := w.ledger.begin()
 		w.ledger.saw(k, w.network(map[string]engine.Endpoint{"e1": e}))
 		w.ledger.finish(k)
@@ -530,7 +595,8 @@ func TestLedger_lonely(t *testing.T) {
 
 // A holding whose endpoint another container has by now stays the first one's.
 func TestLedger_strange(t *testing.T) {
-	w := &world{ledger: NewLedger("ipamlog")}
+	w := newWorld()
+	looksOn(w.ledger)
 	h := endpointOf(1000, netip.MustParseAddr("10.1.0.2"), mac(1))
 	m := mac(1)
 	w.ledger.Began(h)
@@ -552,7 +618,8 @@ func TestLedger_strange(t *testing.T) {
 func TestLedger_repeated(t *testing.T) {
 	for name, seenFirst := range map[string]bool{"seen": true, "unseen": false} {
 		t.Run(name, func(t *testing.T) {
-			w := &world{ledger: NewLedger("ipamlog")}
+			w := newWorld()
+			looksOn(w.ledger)
 			h := endpointOf(1000, netip.MustParseAddr("10.1.0.2"), mac(1))
 			m := mac(1)
 			look := func(container string) {
@@ -572,5 +639,119 @@ func TestLedger_repeated(t *testing.T) {
 				t.Errorf("found to be %+v", o)
 			}
 		})
+	}
+}
+
+// An operator has released what a container still uses, and its MAC and address go to
+// another: whatever the ledger was shown before, the first one's endpoint is not
+// taken for the second's.
+func TestLedger_forced(t *testing.T) {
+	addr, m := netip.MustParseAddr("10.1.0.2"), mac(1)
+	endpoint := func(n int) engine.Endpoint {
+		return engine.Endpoint{ID: fmt.Sprintf("e%d", n), Container: fmt.Sprintf("c%d", n), MAC: m[:], Addresses: []netip.Prefix{netip.PrefixFrom(addr, 29)}}
+	}
+	held := endpointOf(2000, addr, m)
+	for name, before := range map[string]func(*world, func(...engine.Endpoint)){
+		"a new daemon, before its first look": func(w *world, _ func(...engine.Endpoint)) {
+			w.ledger.Began(held)
+		},
+		"held when the daemon came": func(w *world, _ func(...engine.Endpoint)) {
+			w.ledger.Holds(id(1), []actor.Holding{held})
+			w.ledger.recalled(id(1), nil)
+		},
+		"a new daemon that has looked": func(w *world, look func(...engine.Endpoint)) {
+			look(endpoint(1))
+			w.ledger.Began(held)
+		},
+		"seen, and then not listed once": func(w *world, look func(...engine.Endpoint)) {
+			looksOn(w.ledger)
+			w.ledger.Began(endpointOf(1999, addr, m))
+			look(endpoint(1))
+			w.ledger.Ended(id(1999))
+			k := w.ledger.begin()
+			w.ledger.listed(k, nil)
+			w.ledger.finish(k)
+			w.ledger.Began(held)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			look := func(list ...engine.Endpoint) {
+				k := w.ledger.begin()
+				n := w.network(nil)
+				n.Endpoints = list
+				w.ledger.saw(k, n)
+				w.ledger.listed(k, []engine.Network{n})
+				w.ledger.finish(k)
+			}
+			before(w, look)
+			for range 3 {
+				w.now = w.now.Add(certainAfter / 4)
+				look(endpoint(1))
+			}
+			for range 12 { // by now the engine has written down the second's
+				w.now = w.now.Add(certainAfter / 4)
+				look(endpoint(1), endpoint(2))
+			}
+			if h := w.ledger.holdings[held.Allocation.ID]; h.owner != nil && h.owner.container != "c2" {
+				t.Errorf("found to be %q's", h.owner.container)
+			}
+		})
+	}
+}
+
+// What was there before the ledger is found all the same, once nothing else can be.
+func TestLedger_before(t *testing.T) {
+	w := newWorld()
+	h, m := endpointOf(1000, netip.MustParseAddr("10.1.0.2"), mac(1)), mac(1)
+	e := engine.Endpoint{ID: "e", Container: "c", MAC: m[:], Addresses: []netip.Prefix{netip.PrefixFrom(h.Address, 29)}}
+	w.ledger.Began(h)
+	for i, want := range []bool{false, false, true} {
+		k := w.ledger.begin()
+		w.ledger.saw(k, w.network(map[string]engine.Endpoint{"e": e}))
+		w.ledger.finish(k)
+		x := w.ledger.holdings[h.Allocation.ID]
+		if found := x.owner != nil; found != want {
+			t.Errorf("at look %d: %+v", i, x.owner)
+		}
+		w.now = x.due
+	}
+}
+
+// All networks of ours are looked at once, and again with everything, whatever is
+// held.
+func TestLedger_wanted(t *testing.T) {
+	w := newWorld()
+	others := engine.Network{ID: "o", IPAM: engine.IPAM{Driver: "default"}}
+	list := []engine.Network{w.network(nil), others}
+	for i, step := range []struct {
+		all  bool
+		want []string
+	}{{false, []string{"n"}}, {false, nil}, {true, []string{"n"}}} {
+		k := w.ledger.begin()
+		if got := w.ledger.wanted(list, step.all, w.now); !slices.Equal(got, step.want) {
+			t.Errorf("at %d: %v, want %v", i, got, step.want)
+		}
+		w.ledger.saw(k, list[0])
+		w.ledger.listed(k, list)
+		w.ledger.finish(k)
+	}
+}
+
+// What has ended and is lost is never told, and not kept.
+func TestLedger_forgetsLost(t *testing.T) {
+	w := newWorld()
+	looksOn(w.ledger)
+	h, m := endpointOf(1000, netip.MustParseAddr("10.1.0.2"), mac(1)), mac(1)
+	w.ledger.Began(h)
+	for i := range 2 {
+		e := engine.Endpoint{ID: fmt.Sprintf("e%d", i), Container: fmt.Sprintf("c%d", i), MAC: m[:], Addresses: []netip.Prefix{netip.PrefixFrom(h.Address, 29)}}
+		k := w.ledger.begin()
+		w.ledger.saw(k, w.network(map[string]engine.Endpoint{"e": e}))
+		w.ledger.finish(k)
+	}
+	w.ledger.Ended(h.Allocation.ID)
+	if x := w.ledger.holdings[h.Allocation.ID]; x != nil {
+		t.Errorf("it is kept: %+v", x.owner)
 	}
 }

@@ -16,10 +16,14 @@ import (
 // searched says whether looks are to find whose a holding is.
 func (h *holding) searched() bool { return h.ended == 0 && h.owner == nil && !h.lost }
 
-// anyDue says whether a look is due.
+// anyDue says whether a look is due. The first two are, whatever is held: after them
+// a network that comes is known to be young.
 func (l *Ledger) anyDue(now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.lists < 2 {
+		return true
+	}
 	for _, h := range l.holdings {
 		if h.searched() && !h.due.After(now) {
 			return true
@@ -34,6 +38,9 @@ func (l *Ledger) nextDue(limit time.Time) time.Time {
 	const soon = 100 * time.Millisecond
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.lists < 2 {
+		limit = earlier(limit, l.clock().Add(networkPause))
+	}
 	for _, h := range l.holdings {
 		if h.owner != nil && h.told == nil && !h.lost {
 			limit = earlier(limit, l.clock().Add(soon))
@@ -64,19 +71,23 @@ func (l *Ledger) hurry() {
 }
 
 // wanted are the networks to be inspected now: those on which a holding can be for
-// which a look is due, or with all, any holding. What is looked for is due again
-// after a longer pause.
+// which a look is due, and those that nobody has looked at yet, or with all, every
+// one of ours. What is looked for is due again after a longer pause.
 func (l *Ledger) wanted(networks []engine.Network, all bool, now time.Time) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	want := map[string]bool{}
+	for _, n := range networks {
+		x := l.networks[n.ID]
+		want[n.ID] = l.ours(n) && (all || x == nil || x.endpoints == nil)
+	}
 	for _, h := range l.holdings {
 		due := h.searched() && !h.due.After(now)
 		if due {
 			h.due = now.Add(h.pause)
 			h.pause = min(2*h.pause, lastPause)
 		}
-		if h.Kind != events.Endpoint || !due && !all {
+		if h.Kind != events.Endpoint || !due {
 			continue
 		}
 		for _, n := range networks {
@@ -132,7 +143,7 @@ func (l *Ledger) untold(current func(id string, version uint64) bool) []holding 
 
 // tell notes what was told of a holding, if anything, and up to which version of
 // what is known of its container that is all.
-func (l *Ledger) tell(allocation events.ID, told *events.Attribution, version uint64) {
+func (l *Ledger) tell(allocation events.ID, told *events.AddressAttributed, version uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h := l.holdings[allocation]
@@ -140,7 +151,7 @@ func (l *Ledger) tell(allocation events.ID, told *events.Attribution, version ui
 		return
 	}
 	if h.worded = version; told != nil {
-		h.told = told
+		h.told, h.named = &told.Attribution, told.Since
 	}
 	l.forget()
 }
@@ -175,7 +186,7 @@ func (l *Ledger) recalled(pool events.ID, before map[events.ID]events.Attributio
 	delete(l.unread, pool)
 	for id, told := range before {
 		if h := l.holdings[id]; h != nil && h.told == nil {
-			h.told = &told
+			h.told, h.due = &told, l.clock() // it need not wait to be found to be the same one's
 			h.lost = h.owner != nil && h.owner.container != "" && told.ContainerID != "" && h.owner.container != told.ContainerID
 		}
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 // patience is how long anything may take on a busy machine.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // pluginSocket is where the daemon serves, seen from its host.
 const pluginSocket = "/run/docker/plugins/ipamlog.sock"

@@ -12,14 +12,14 @@ import (
 
 	"github.com/cockroachdb/errors"
 	"github.com/rs/zerolog"
-	"golang.org/x/net/netutil"
 )
 
 const (
-	// maxConnections leaves the file descriptors to Docker, whoever connects here.
-	maxConnections = 256
 	// maxHeader is how many bytes a request's header may have.
 	maxHeader = 16 << 10
+	// idleTime is how long a connection is kept on which nothing is asked: a browser
+	// or a script goes on within that.
+	idleTime = 15 * time.Second
 )
 
 // Server serves a handler so that no client can hold up the daemon.
@@ -30,7 +30,7 @@ type Server struct{ http *http.Server }
 func NewServer(h http.Handler, security *tls.Config, log zerolog.Logger) *Server {
 	s := &http.Server{
 		Handler: h, TLSConfig: security, MaxHeaderBytes: maxHeader,
-		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute, IdleTimeout: idleTime,
 		ErrorLog: stdlog.New(quiet{log}, "", 0), Protocols: new(http.Protocols),
 	}
 	// One connection is one request at a time: that is what the bounds are about.
@@ -40,12 +40,13 @@ func NewServer(h http.Handler, security *tls.Config, log zerolog.Logger) *Server
 
 // Serve answers on a listener until [Server.Close].
 func (s *Server) Serve(l net.Listener) error {
-	l = netutil.LimitListener(l, maxConnections)
+	c := newCrowd(l)
+	s.http.ConnState = c.changed
 	var err error
 	if s.http.TLSConfig != nil {
-		err = s.http.ServeTLS(l, "", "")
+		err = s.http.ServeTLS(c, "", "")
 	} else {
-		err = s.http.Serve(l)
+		err = s.http.Serve(c)
 	}
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil

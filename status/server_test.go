@@ -3,6 +3,7 @@
 package status_test
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -12,6 +13,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -21,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/errors"
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
@@ -108,6 +111,9 @@ func serve(t *testing.T, security *tls.Config, log zerolog.Logger) string {
 		t.Fatal(err)
 	}
 	server := status.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			<-r.Context().Done()
+		}
 		name := "nobody"
 		if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
 			name = r.TLS.VerifiedChains[0][0].Subject.CommonName
@@ -263,5 +269,71 @@ func TestServer_header(t *testing.T) {
 	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge || log.String() != "" {
 		t.Errorf("%s, log %q", resp.Status, log.String())
+	}
+}
+
+// Who keeps connections open on which nothing happens keeps nobody out, whether it
+// has asked before or never; who has too many at work keeps out itself alone.
+func TestServer_crowded(t *testing.T) {
+	const from1, from2 = "127.0.0.1", "127.0.0.2"
+	dial := func(t *testing.T, from, address string) net.Conn {
+		t.Helper()
+		conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	ask := func(conn net.Conn) error {
+		if _, err := fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+			return err
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, resp.Body)
+		return errors.CombineErrors(err, resp.Body.Close())
+	}
+	for name, test := range map[string]struct {
+		busy func(*testing.T, net.Conn)
+		own  bool // one more of the same client is sure to be answered
+	}{
+		"never asked": {func(*testing.T, net.Conn) {}, true},
+		"kept alive": {func(t *testing.T, conn net.Conn) {
+			t.Helper()
+			if err := ask(conn); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+		"half a request": {func(t *testing.T, conn net.Conn) {
+			t.Helper()
+			if _, err := fmt.Fprint(conn, "GET / HTTP/1.1\r\n"); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+		"being answered": {func(t *testing.T, conn net.Conn) {
+			t.Helper()
+			if _, err := fmt.Fprint(conn, "GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			address := serve(t, nil, zerolog.Nop())
+			for range 300 {
+				test.busy(t, dial(t, from1, address))
+			}
+			if err := ask(dial(t, from2, address)); err != nil {
+				t.Errorf("another client is kept out: %v", err)
+			}
+			if err := ask(dial(t, from1, address)); test.own && err != nil {
+				t.Errorf("the same client is kept out: %v", err)
+			}
+		})
 	}
 }
