@@ -74,10 +74,14 @@ func (s *session) verified(report *replay.Report) error {
 	}
 	s.note("%d commits with %d events, up to @%d, and %d guards of %d pools", report.Commits, report.Events, report.Revision, report.Guards, report.Pools)
 	if report.Suspect > 0 {
-		s.note("%d commits are marked by their writers: their clocks were wrong then, and answers near them say so", report.Suspect)
+		s.note("commits marked by their writers: %d; their clocks were wrong then, and answers near them say so", report.Suspect)
 	}
 	if n := len(report.Findings); n > 0 {
-		return errors.Newf("%d things are wrong: keep a copy of the store (etcdctl snapshot save), and look at what is listed, from the earliest on", n)
+		things := "things are"
+		if n == 1 {
+			things = "thing is"
+		}
+		return errors.Newf("%d %s wrong: keep a copy of the store (etcdctl snapshot save), and look at what is listed, from the earliest on", n, things)
 	}
 	s.note("all is well")
 	return nil

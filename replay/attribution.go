@@ -3,6 +3,7 @@
 package replay
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/ipamlog/ipamlog/projection"
@@ -63,11 +64,13 @@ func (m Moment) container(all []projection.Told) *Container {
 		return nil
 	}
 	last := told[len(told)-1]
-	c := &Container{ID: last.ContainerID, Name: m.name(told), Image: known(last.Image), ImageID: known(last.ImageID), Labels: map[string]string{}}
-	if last.Labels != nil {
-		c.Labels = last.Labels
-	}
+	c := &Container{ID: last.ContainerID, Name: m.name(told), Labels: map[string]string{}}
+	// One that was told later may say less: the engine could not be asked any more.
 	for _, t := range told {
+		c.Image, c.ImageID = cmp.Or(known(t.Image), c.Image), cmp.Or(known(t.ImageID), c.ImageID)
+		if len(t.Labels) > 0 {
+			c.Labels = t.Labels
+		}
 		if t.ContainerName != "" && !slices.Contains(c.Names, t.ContainerName) {
 			c.Names = append(c.Names, t.ContainerName)
 		}

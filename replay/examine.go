@@ -4,6 +4,8 @@ package replay
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,12 +29,15 @@ type examiner struct {
 	pools     map[events.Stream]*examined
 	catalogue snapshot // the hosts as the store has them
 
-	hosts    events.Guards // the hosts as the log gives them
-	hostsSet bool          // compared already
-	behind   map[string]*lag
+	hosts    events.Guards     // the hosts as the log gives them
+	hostsSet bool              // compared already
+	behind   map[string]*lag   // by host: its commits behind the running time
+	ahead    map[string]*lag   // by host: those of its commits that these were behind
+	told     map[string]teller // by endpoint: whose holding it first was told to be
 
 	last     events.Record
 	running  time.Time
+	leader   events.Record // that moved the running time to where it is
 	findings []Finding
 	report   Report
 }
@@ -50,19 +55,40 @@ type examined struct {
 // begun is an allocation and what was told of it.
 type begun struct {
 	at        events.AddressAllocated
+	mark      projection.Mark
 	container string
 }
 
-// lag is a host whose clock is behind the log's.
+// teller is the holding that an endpoint was told of.
+type teller struct {
+	allocation events.ID
+	host       string
+}
+
+// lag is a host whose clock contradicts those of others.
 type lag struct {
 	first, last projection.Mark
 	where       string
 	commits     int
 	worst       time.Duration
+	others      map[string]bool // the hosts that it contradicts
+}
+
+// lags adds what one commit's clock has against another's.
+func lags(of map[string]*lag, r, other events.Record, by time.Duration) {
+	l := of[r.Host]
+	if l == nil {
+		l = &lag{first: markOf(r), where: r.Name(0), others: map[string]bool{}}
+		of[r.Host] = l
+	}
+	l.commits++
+	l.last = markOf(r)
+	l.worst = max(l.worst, by)
+	l.others[other.Host] = true
 }
 
 func newExaminer(t *projection.Timeline, seen map[events.ID]snapshot) *examiner {
-	x := &examiner{timeline: t, pools: map[events.Stream]*examined{}, hosts: events.NewGuards(), behind: map[string]*lag{}, findings: []Finding{}}
+	x := &examiner{timeline: t, pools: map[events.Stream]*examined{}, hosts: events.NewGuards(), behind: map[string]*lag{}, ahead: map[string]*lag{}, told: map[string]teller{}, findings: []Finding{}}
 	x.catalogue.guards = events.NewGuards()
 	for id, s := range seen {
 		p := x.pool(events.PoolStream(id))
@@ -144,6 +170,9 @@ func (x *examiner) inOrder(p *examined, r events.Record) {
 	if r.Revision == x.last.Revision {
 		x.note(RuleOrder, p, where, markOf(r), "two commits stand at revision %d: %s of the stream %s, and %s of %s", r.Revision, x.last.ID, x.last.Stream, r.ID, r.Stream)
 	}
+	if len(r.Events) == 0 {
+		return // it closes a commit that never came, which may have been long ago
+	}
 	made := ulid.Time(ulid.ULID(r.ID).Time())
 	if late := x.running.Sub(made); late > lateBound {
 		x.note(RuleOrder, p, where, markOf(r), "the commit %s came %s after its id was made, and one that late may be lost to who reads on from a moment", r.ID, late.Round(time.Second))
@@ -157,19 +186,31 @@ func (x *examiner) onTime(r events.Record) {
 		x.report.Suspect++
 		return
 	}
-	if behind := x.running.Sub(r.Time); behind > clockBound {
-		l := x.behind[r.Host]
-		if l == nil {
-			l = &lag{first: markOf(r), where: r.Name(0)}
-			x.behind[r.Host] = l
+	// A void commit is signed by nobody, whose clock ever it has.
+	if behind := x.running.Sub(r.Time); behind > clockBound && len(r.Events) > 0 {
+		lags(x.behind, r, x.leader, behind)
+		if r.Host != x.leader.Host {
+			lags(x.ahead, x.leader, r, behind)
 		}
-		l.commits++
-		l.last = markOf(r)
-		l.worst = max(l.worst, behind)
 	}
 	if r.Time.After(x.running) {
-		x.running = r.Time
+		x.running, x.leader = r.Time, r
 	}
+}
+
+// leads says whether several hosts contradict this one, and nobody else: then it is
+// the one that is ahead.
+func (x *examiner) leads(host string) bool {
+	l := x.ahead[host]
+	if l == nil || len(l.others) < 2 {
+		return false
+	}
+	for other := range l.others {
+		if len(x.behind[other].others) > 1 {
+			return false
+		}
+	}
+	return true
 }
 
 func (x *examiner) examineHost(r events.Record, i int, e events.Event) {
@@ -197,6 +238,15 @@ func (x *examiner) examineEvent(p *examined, r events.Record, i int, e events.Ev
 	switch e := e.(type) {
 	case events.PoolCreated:
 		x.overlaps(p, e, wrong)
+	case events.AddressReserved:
+		if subnet := p.guards.Pool.Value.Subnet; subnet.IsValid() && !subnet.Contains(e.Address) {
+			wrong(RuleAddresses, "%s was reserved, and lies outside of %s", e.Address, subnet)
+		}
+	case events.AddressReleased:
+		b, ok := p.began[e.Allocation]
+		if ok && !e.At.IsZero() && !r.ClockSuspect && !b.mark.Suspect && b.mark.Time.Sub(e.At) > clockBound {
+			wrong(RuleReleases, "%s was released at %s, %s before it was allocated", e.Address, Stamp(e.At), b.mark.Time.Sub(e.At).Round(time.Millisecond))
+		}
 	case events.AddressAllocated:
 		if subnet := p.guards.Pool.Value.Subnet; subnet.IsValid() && !subnet.Contains(e.Address) {
 			wrong(RuleAddresses, "%s was allocated, and lies outside of %s", e.Address, subnet)
@@ -210,7 +260,7 @@ func (x *examiner) examineEvent(p *examined, r events.Record, i int, e events.Ev
 			wrong(RuleHolders, "the allocation %s began a second time, on %s", e.Allocation, e.Address)
 			return
 		}
-		p.began[e.Allocation] = begun{at: e}
+		p.began[e.Allocation] = begun{at: e, mark: markOf(r)}
 	case events.AddressAttributed:
 		b, ok := p.began[e.Allocation]
 		switch {
@@ -224,12 +274,35 @@ func (x *examiner) examineEvent(p *examined, r events.Record, i int, e events.Ev
 			b.container = e.ContainerID
 			p.began[e.Allocation] = b
 		}
+		if other := x.elsewhere(e, b.at.Host); other != "" {
+			wrong(RuleAttribution, "%s on host %q was told to be the endpoint %s, and so was another address on host %q at the same time", e.Address, b.at.Host, e.EndpointID, other)
+		}
 	default: // the state alone says whether they fit
 	}
 	// A state that refuses an event stays as it was.
 	if err := p.guards.Apply(alone(r, e)); err != nil {
 		wrong(ruleOf(e), "%s by host %s: %s", e.Type(), r.Host, contradiction(err))
 	}
+}
+
+// elsewhere is another host that holds an address of the same endpoint while this one
+// does; empty if there is none.
+func (x *examiner) elsewhere(e events.AddressAttributed, host string) string {
+	if e.EndpointID == "" || host == "" {
+		return ""
+	}
+	first, ok := x.told[e.EndpointID]
+	if !ok {
+		x.told[e.EndpointID] = teller{e.Allocation, host}
+		return ""
+	}
+	here, ok := x.timeline.Allocation(e.Allocation)
+	there, known := x.timeline.Allocation(first.allocation)
+	if !ok || !known || first.host == host || here.To.Reached() && here.To.Revision <= there.From.Revision ||
+		there.To.Reached() && there.To.Revision <= here.From.Revision {
+		return ""
+	}
+	return first.host
 }
 
 // contradiction is what the state before an event has against it.
@@ -308,7 +381,16 @@ func (x *examiner) conclude() {
 	if !x.hostsSet {
 		x.compareHosts()
 	}
+	for host, l := range x.ahead {
+		if x.leads(host) {
+			x.note(RuleClocks, nil, l.where, l.first, "the clock of host %s was ahead of %d others': their commits after this one are up to %s behind it, and answers by time are in doubt by as much: synchronise its clock",
+				host, len(l.others), l.worst.Round(time.Millisecond))
+		}
+	}
 	for host, l := range x.behind {
+		if len(l.others) == 1 && x.leads(slices.Collect(maps.Keys(l.others))[0]) {
+			continue // it is the other one's fault
+		}
 		x.note(RuleClocks, nil, l.where, l.first, "the clock of host %s contradicts the others': %d of its commits, up to @%d, are up to %s behind them, and answers by time are in doubt by as much: synchronise the clocks",
 			host, l.commits, l.last.Revision, l.worst.Round(time.Millisecond))
 	}

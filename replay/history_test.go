@@ -242,3 +242,22 @@ func TestHistory_agrees(t *testing.T) {
 		}
 	})
 }
+
+// What is told later may say less, and hides nothing of what was known.
+func TestWho_toldLess(t *testing.T) {
+	told := func(a events.Attribution) events.Event {
+		a.ContainerID, a.ContainerName = "0123456789abcdef", "a"
+		return events.AddressAttributed{Allocation: replaytest.Allocation(2), Address: netip.MustParseAddr("10.50.0.2"), Attribution: a}
+	}
+	h := load(t, memory{
+		commit(1, 0, created("web")), commit(2, 10, allocated(2)),
+		commit(3, 11, told(events.Attribution{Image: "nginx", Labels: map[string]string{"a": "b"}})),
+		commit(4, 20, told(events.Attribution{ImageID: "sha256:1"})), commit(5, 21, told(events.Attribution{})),
+	})
+	got := h.Who(netip.MustParseAddr("10.50.0.2"), nil, at(t, h, "@5")).Holdings[0].Container
+	name, image, id := "a", "nginx", "sha256:1"
+	want := &replay.Container{ID: "0123456789abcdef", Name: &name, Image: &image, ImageID: &id, Labels: map[string]string{"a": "b"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
 	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
 	"github.com/ipamlog/ipamlog/replay"
@@ -79,8 +81,13 @@ func TestVerify_rules(t *testing.T) {
 	told := func(n byte, address, container string) events.Event {
 		return events.AddressAttributed{Allocation: replaytest.Allocation(n), Address: netip.MustParseAddr(address), Attribution: events.Attribution{ContainerID: container}}
 	}
+	endpoint := func(n byte, address string) events.Event {
+		return events.AddressAttributed{Allocation: replaytest.Allocation(n), Address: netip.MustParseAddr(address), Attribution: events.Attribution{EndpointID: "e9d", NetworkID: "4e7"}}
+	}
 	foreign := allocated(60, "10.50.0.60")
 	foreign.Host = "h2"
+	early := replaytest.Released(6, "10.50.0.2")
+	early.At = replaytest.Clock(10, 0)
 	closed := allocated(60, "10.50.0.60")
 	closed.Grant = replaytest.GrantOld
 	for i, c := range []struct {
@@ -102,6 +109,10 @@ func TestVerify_rules(t *testing.T) {
 		{"a grant opens twice", replay.RuleGrants, web, "h1", after, []events.Event{events.GrantOpened{Grant: replaytest.GrantH1, Host: "h1"}}, "exists", 0},
 		{"a pool is made twice", replay.RulePools, web, "h1", after, []events.Event{events.PoolCreated{Space: events.Local, Name: "web", Subnet: netip.MustParsePrefix("10.50.0.0/24"), Policy: events.DefaultPolicy()}}, "the pool exists", 0},
 		{"outside of the subnet", replay.RuleAddresses, web, "h1", after, []events.Event{allocated(60, "10.51.0.1")}, "outside of 10.50.0.0/24", 1},
+		{"reserved outside of the subnet", replay.RuleAddresses, web, "h1", after, []events.Event{events.AddressReserved{Allocation: replaytest.Allocation(60), Address: netip.MustParseAddr("10.51.0.1"), Why: "x"}}, "reserved, and lies outside of 10.50.0.0/24", 1},
+		{"released before it was allocated", replay.RuleReleases, web, "h1", after, []events.Event{early}, "20m0s before it was allocated", 1},
+		{"an endpoint of two hosts", replay.RuleAttribution, web, "h1", after, []events.Event{endpoint(5, "10.50.0.4"), endpoint(6, "10.50.0.2")}, `so was another address on host "h2"`, 0},
+		{"an endpoint of two hosts, one after the other", "", web, "h1", after, []events.Event{endpoint(4, "10.50.0.3"), replaytest.Allocated(61, "10.50.0.61", "h1", replaytest.GrantH1, "x"), endpoint(61, "10.50.0.61")}, "", 1},
 		{"told of nothing", replay.RuleAttribution, web, "h1", after, []events.Event{told(61, "10.50.0.2", "c0ffee")}, "no allocation", 0},
 		{"told of two containers", replay.RuleAttribution, web, "h1", after, []events.Event{told(6, "10.50.0.2", "c0ffee"), told(6, "10.50.0.2", "decaf")}, "and later decaf", 0},
 		{"an incarnation again", replay.RuleHosts, events.Catalogue, "h1", after, []events.Event{events.HostJoined{Host: "h1", Machine: "m1", Incarnation: 1}}, "had been 1 before", 1},
@@ -118,6 +129,12 @@ func TestVerify_rules(t *testing.T) {
 				if f.Rule == c.rule {
 					found = append(found, f)
 				}
+			}
+			if c.rule == "" {
+				if len(got.Findings) != c.more {
+					t.Errorf("%+v", got.Findings)
+				}
+				return
 			}
 			if len(found) != 1 || !strings.Contains(found[0].What, c.says) {
 				t.Fatalf("%+v", got.Findings)
@@ -159,5 +176,66 @@ func TestVerify_newer(t *testing.T) {
 	}
 	if got.About(pools); len(got.Findings) != 1 || got.Findings[0].Rule != replay.RuleReadable {
 		t.Errorf("about web: %+v", got.Findings)
+	}
+}
+
+// Who is ahead of several is named, and not they; who is behind several is, and not
+// they.
+func TestVerify_clocks(t *testing.T) {
+	store := replaytest.Start(t)
+	web := events.PoolStream(replaytest.Web)
+	type turn struct {
+		host   string
+		minute int
+	}
+	for i, c := range []struct {
+		name  string
+		turns []turn
+		want  []string
+	}{
+		{"one ahead of two", []turn{{"bad", 70}, {"h1", 11}, {"h2", 12}, {"h1", 13}, {"bad", 75}, {"h2", 14}}, []string{"the clock of host bad was ahead of 2 others': their commits after this one are up to 1h1m0s behind"}},
+		{"one behind two", []turn{{"h1", 70}, {"bad", 11}, {"h2", 72}, {"bad", 12}, {"h1", 73}}, []string{"the clock of host bad contradicts the others': 2 of its commits"}},
+		{"two against two", []turn{{"h1", 70}, {"h3", 11}, {"h4", 12}, {"h2", 71}, {"h3", 12}, {"h4", 13}}, []string{"host h3 contradicts", "host h4 contradicts"}},
+		{"one against one", []turn{{"h1", 70}, {"h2", 11}}, []string{"host h2 contradicts"}},
+		{"one against itself", []turn{{"h1", 70}, {"h1", 11}}, []string{"host h1 contradicts"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			below := fmt.Sprintf("/clocks-%d/", i)
+			teller := store.Tell(t, below)
+			teller.Commit(web, "h1", replaytest.Clock(10, 0), created("web"))
+			for _, turn := range c.turns {
+				teller.Commit(web, turn.host, replaytest.Clock(turn.minute, 0), events.PoolExhausted{})
+			}
+			got := verify(t, etcdlog.New(store.Client, below)).Findings
+			if len(got) != len(c.want) {
+				t.Fatalf("%+v", got)
+			}
+			for i, want := range c.want {
+				if !strings.Contains(got[i].What, want) || got[i].Rule != replay.RuleClocks {
+					t.Errorf("%+v, want %s", got[i], want)
+				}
+			}
+		})
+	}
+}
+
+// A commit that closes another comes when it comes, from whoever's clock.
+func TestVerify_void(t *testing.T) {
+	store := replaytest.Start(t)
+	teller := store.Tell(t, "/void/")
+	teller.Night()
+	void := ulid.ULID(replaytest.ID('C', 99))
+	if err := void.SetTime(ulid.Timestamp(replaytest.Clock(60, 0))); err != nil {
+		t.Fatal(err)
+	}
+	web := events.PoolStream(replaytest.Web)
+	teller.Commit(web, "h1", replaytest.Clock(300, 0), events.PoolExhausted{})
+	value, err := events.Encode(events.Commit{Time: replaytest.Clock(299, 0), Host: "-"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	teller.Spoil("log/"+string(web)+"/"+void.String(), string(value))
+	if got := verify(t, etcdlog.New(store.Client, "/void/")); len(got.Findings) > 0 {
+		t.Errorf("%+v", got.Findings)
 	}
 }
