@@ -39,13 +39,18 @@ is found out: CSV with a header, Zeek's tab separated values, or one JSON object
 on each line; packed with gzip or zstd, or not.
 
 CSV gets for each field with addresses the columns FIELD_container,
-_container_id, _image, _host, _network, _pool, _kind, _endpoint and _holders,
-which is how many held the address; of several the others list all, with a bar
-between. A JSON object gets FIELD_holders, a list of objects. All else of a line
-stays as it was.
+_container_id, _image, _host, _network, _pool, _kind, _endpoint, _holders, which
+is how many held the address (of several the others list all, with a bar
+between), and _clock_doubt. A JSON object gets FIELD_holders, a list of objects.
+All else of a line stays as it was.
 
-A line that cannot be read, or is later than now, goes through unchanged. How
-many there were, why, and which was the first, standard error says at the end.
+Where the clocks of the hosts leave open who held an address, FIELD_clock_doubt
+says from when to when they do: as FROM/TO in CSV, as an object in JSON.
+
+A line that cannot be read, is before the log of addresses began, or is later
+than the start of enrich goes through unchanged: what is written later than that
+is for another run. How many there were, why, and which was the first, standard
+error says at the end.
 
 A field of an object within the object is written with dots: source.ip. A time
 may be written as RFC 3339 or much like it, as seconds, milli-, micro- or
@@ -108,7 +113,7 @@ func (f *enrichFlags) options(now time.Time, zone *time.Location) (enrich.Option
 	switch d := f.delimiter; {
 	case d == "tab" || d == `\t`:
 		o.Delimiter = '\t'
-	case len(d) == 1 && d[0] < 0x80 && !strings.Contains("\"\r\n\x00", d):
+	case len(d) == 1 && d[0] < 0x80 && !strings.ContainsAny(d, "\"\r\n\x00"):
 		o.Delimiter = d[0]
 	case d != "":
 		return o, Usagef("--delimiter %q can not be between fields: write one character, or tab", d)
@@ -166,6 +171,9 @@ func (s *session) summarize(sum enrich.Summary) {
 	}
 	if t := sum.Partly; t.Lines > 0 {
 		s.note("not in full %d, first in line %d: one of several addresses is not understood", t.Lines, t.First)
+	}
+	if t := sum.Doubtful; t.Lines > 0 {
+		s.note("in doubt %d, first in line %d: the clocks of the hosts leave open who held an address: FIELD_clock_doubt says from when to when", t.Lines, t.First)
 	}
 }
 

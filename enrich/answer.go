@@ -4,59 +4,63 @@ package enrich
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/csv"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/ipamlog/ipamlog/render"
 	"github.com/ipamlog/ipamlog/replay"
 )
 
-// answer is what is added to a record for one address: cells with the delimiter
-// before each, or a JSON array.
+// answer is what is added to a record for one address.
 type answer struct {
-	text string
-	held bool
+	text  string // cells with the delimiter before each, or a JSON array
+	held  bool
+	doubt string // JSON, or an interval; empty: the clocks leave nothing open
 }
 
-// columns are what CSV has of an address, each below FIELD_NAME. Of several holders
-// a cell has all, with a bar between.
+// columns are what CSV has of an address, each below FIELD_NAME, and what Zeek calls
+// their types.
 var columns = []struct {
-	name string
-	of   func(replay.Holding) string // nil: how many holders there are
+	name, zeek string
+	of         func([]replay.Holding, *replay.Doubt) string
 }{
-	{"container", func(x replay.Holding) string { return text(containerOf(x).Name) }},
-	{"container_id", func(x replay.Holding) string { return containerOf(x).ID }},
-	{"image", func(x replay.Holding) string { return text(containerOf(x).Image) }},
-	{"host", func(x replay.Holding) string { return x.Host }},
-	{"network", func(x replay.Holding) string { return text(networkName(x)) }},
-	{"pool", func(x replay.Holding) string { return x.Pool.Name }},
-	{"kind", func(x replay.Holding) string { return x.Kind.String() }},
-	{"endpoint", func(x replay.Holding) string { return x.Endpoint }},
-	{"holders", nil},
+	{"container", "string", each(func(x replay.Holding) string { return text(containerOf(x).Name) })},
+	{"container_id", "string", each(func(x replay.Holding) string { return containerOf(x).ID })},
+	{"image", "string", each(func(x replay.Holding) string { return text(containerOf(x).Image) })},
+	{"host", "string", each(func(x replay.Holding) string { return x.Host })},
+	{"network", "string", each(func(x replay.Holding) string { return text(networkName(x)) })},
+	{"pool", "string", each(func(x replay.Holding) string { return x.Pool.Name })},
+	{"kind", "string", each(func(x replay.Holding) string { return x.Kind.String() })},
+	{"endpoint", "string", each(func(x replay.Holding) string { return x.Endpoint })},
+	{"holders", "count", func(list []replay.Holding, _ *replay.Doubt) string { return strconv.Itoa(len(list)) }},
+	{"clock_doubt", "string", func(_ []replay.Holding, doubt *replay.Doubt) string { return interval(doubt) }},
 }
 
-// cells are the columns of the holdings, as a spreadsheet or a terminal may be
-// given them.
-func cells(list []replay.Holding) []string {
-	row := make([]string, 0, len(columns))
-	for _, c := range columns {
-		if c.of == nil {
-			row = append(row, strconv.Itoa(len(list)))
-			continue
-		}
+// each makes a cell of all holders: a bar is between them.
+func each(of func(replay.Holding) string) func([]replay.Holding, *replay.Doubt) string {
+	return func(list []replay.Holding, _ *replay.Doubt) string {
 		values := make([]string, 0, 1)
 		for _, x := range list {
-			values = append(values, c.of(x))
+			values = append(values, of(x))
 		}
-		cell := ""
-		if slices.ContainsFunc(values, func(v string) bool { return v != "" }) {
-			cell = strings.Join(values, "|")
+		if !slices.ContainsFunc(values, func(v string) bool { return v != "" }) {
+			return ""
 		}
-		row = append(row, harmless(cell))
+		return harmless(strings.Join(values, "|"))
 	}
-	return row
+}
+
+// interval writes a doubt as ISO 8601 does, with two dots for an end that is open.
+func interval(doubt *replay.Doubt) string {
+	if doubt == nil {
+		return ""
+	}
+	end := func(t time.Time) string { return cmp.Or(replay.Stamp(t), "..") }
+	return end(doubt.From) + "/" + end(doubt.To)
 }
 
 // isPlain says whether a text is of letters, digits and a few signs within, which
@@ -110,7 +114,7 @@ func text(known *string) string {
 }
 
 // array makes the JSON of holdings, on one line. What is not known is null.
-func array(list []replay.Holding) *answer {
+func array(list []replay.Holding, doubt *replay.Doubt) *answer {
 	line := []byte{'['}
 	for i, x := range list {
 		if i > 0 {
@@ -141,7 +145,13 @@ func array(list []replay.Holding) *answer {
 		}
 		line = append(line, '}')
 	}
-	return &answer{string(append(line, ']')), len(list) > 0}
+	a := &answer{text: string(append(line, ']')), held: len(list) > 0}
+	if doubt != nil {
+		written := appendJSON([]byte(`{"from":`), replay.Stamp(doubt.From))
+		written = appendJSON(append(written, `,"to":`...), replay.Stamp(doubt.To))
+		a.doubt = string(append(written, '}'))
+	}
+	return a
 }
 
 // appendJSON appends a text as JSON, or null for none.

@@ -153,10 +153,10 @@ func (s *scan) fraction() int64 {
 // offset reads how far a zone is from Greenwich, in seconds. There may be none.
 func (s *scan) offset() (seconds int64, named bool) {
 	s.has(' ')
-	switch {
-	case s.rest == "":
+	switch s.rest {
+	case "":
 		return 0, false
-	case s.rest == "Z" || s.rest == "z" || s.rest == "UTC" || s.rest == "GMT":
+	case "Z", "z", "UTC", "GMT":
 		s.rest = ""
 		return 0, true
 	}

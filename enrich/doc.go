@@ -8,7 +8,7 @@
 // [Join] copies a log from a reader to a writer. A reader goroutine cuts it into
 // chunks of whole records, workers add to each record what is known of its
 // addresses, and the chunks are written in the order in which they came. Memory is
-// bounded by the chunks under way, whatever the log's length.
+// bounded by the bytes under way, whatever the length of the log and of its lines.
 //
 // What a log looks like is found out from how it begins: CSV with a header, tab
 // separated values as Zeek writes them, or a JSON object on each line; packed with
@@ -21,5 +21,6 @@
 // line that cannot be read goes through unchanged, in its place, and is counted
 // under its [Reason]. An answer that may be wrong is not given: a line from an hour
 // that a clock showed twice, one with more fields than the header, one that is
-// later than the history goes through unchanged as well.
+// later than the history or before it began goes through unchanged as well. Where
+// the clocks of the hosts leave open who held an address, the line says so.
 package enrich

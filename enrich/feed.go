@@ -17,7 +17,10 @@ const (
 	blockSize = 256 << 10
 	// longest is how long a record may be: one that is longer goes through piece by
 	// piece.
-	longest = 64 << 20
+	longest = 16 << 20
+	// longestPieces are more than there can be in one chunk: of the longest record,
+	// what stands behind it, and what was read last.
+	longestPieces = longest/chunkSize + 4
 )
 
 // blocks reads as fast as it is listened to, in a goroutine of its own, for a read
@@ -128,7 +131,7 @@ func (c *cutter) next(text string, last bool) (int, error) {
 	}
 	if n > 0 {
 		part := &chunk{dialect: c.dialect, text: text[:n], done: make(chan struct{})}
-		c.queue <- part
+		c.enter(part)
 		c.work <- part
 	}
 	return n, nil
@@ -145,6 +148,7 @@ func (c *cutter) head(text string, last bool) (int, error) {
 	}
 	if c.lookup == nil {
 		c.lookup = replay.NewLookup(c.History, c.Pools, h.answer)
+		c.began = c.lookup.Began()
 	}
 	c.dialect = h.dialect
 	if h.size > 0 {
@@ -175,5 +179,5 @@ func (c *cutter) pass(text string, out []byte, sum Summary) {
 	sum.passed = int64(strings.Count(text, "\n"))
 	part := &chunk{text: text, out: out, sum: sum, done: make(chan struct{})}
 	close(part.done)
-	c.queue <- part
+	c.enter(part)
 }

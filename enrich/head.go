@@ -15,7 +15,7 @@ type head struct {
 	dialect dialect // nil: more is needed to tell
 	size    int     // bytes that are no records
 	out     []byte  // what becomes of them
-	answer  func([]replay.Holding) *answer
+	answer  func([]replay.Holding, *replay.Doubt) *answer
 }
 
 const byteOrderMark = "\uFEFF"

@@ -6,7 +6,9 @@ import (
 	"context"
 	"io"
 	"runtime"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/errors"
 
@@ -45,10 +47,8 @@ func (o *Options) Check() error {
 		return errors.New("no field with addresses is named")
 	}
 	seen := map[string]string{}
-	for _, name := range append([]string{o.Time}, o.Addresses...) {
-		if name == "" {
-			return errors.New("the name of a field is empty")
-		}
+	if o.Time == "" || slices.Contains(o.Addresses, "") {
+		return errors.New("the name of a field is empty")
 	}
 	for _, name := range o.Addresses {
 		if other, twice := seen[memberName(name)]; twice {
@@ -75,7 +75,8 @@ func Join(ctx context.Context, in io.Reader, out io.Writer, o Options, progress 
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
 	workers := runtime.GOMAXPROCS(0)
-	j := &joint{Options: o, queue: make(chan *chunk, 2*workers), work: make(chan *chunk, 2*workers)}
+	room := longestPieces + 4*workers
+	j := &joint{Options: o, queue: make(chan *chunk, room), work: make(chan *chunk, room), room: make(chan struct{}, room)}
 	var running sync.WaitGroup
 	var failed error // the reader's
 	running.Go(func() {
@@ -99,8 +100,10 @@ func Join(ctx context.Context, in io.Reader, out io.Writer, o Options, progress 
 type joint struct {
 	Options
 	lookup *replay.Lookup[*answer] // there before the first chunk is
+	began  time.Time               // the history
 	queue  chan *chunk             // in the order of the log
 	work   chan *chunk             // the same, in nobody's order
+	room   chan struct{}           // has one in it for each piece of the chunks under way
 	spare  sync.Pool               // of buffers that were written
 }
 
@@ -111,6 +114,25 @@ type chunk struct {
 	out     []byte
 	sum     Summary
 	done    chan struct{} // closed when out and sum are there
+}
+
+// pieces is how much room a chunk takes.
+func (c *chunk) pieces() int { return 1 + len(c.text)/chunkSize }
+
+// enter waits for room for a chunk, and puts it in the queue. The reader alone does
+// so, and the writer makes room whatever happens.
+func (j *joint) enter(c *chunk) {
+	for range c.pieces() {
+		j.room <- struct{}{}
+	}
+	j.queue <- c
+}
+
+// leave makes room.
+func (j *joint) leave(c *chunk) {
+	for range c.pieces() {
+		<-j.room
+	}
 }
 
 // dialect is a way to write a log. It never changes, and is used by many.
@@ -128,6 +150,7 @@ func (j *joint) write(out io.Writer, stop func(), sum *Summary, progress func(Su
 	var failed error
 	for c := range j.queue {
 		<-c.done
+		j.leave(c)
 		if failed != nil {
 			continue
 		}
@@ -137,8 +160,9 @@ func (j *joint) write(out io.Writer, stop func(), sum *Summary, progress func(Su
 			continue
 		}
 		sum.add(c.sum)
-		written := c.out
-		j.spare.Put(&written)
+		if written := c.out; cap(written) <= 4*chunkSize {
+			j.spare.Put(&written)
+		}
 		if progress != nil {
 			progress(sum.ordered())
 		}
@@ -193,16 +217,17 @@ func (w *worker) ask(at field) bool {
 		w.sum.trouble(reason)
 		return false
 	}
-	held, all := false, true
+	held, doubtful, all := false, false, true
 	for _, a := range w.answers {
 		all = all && a != nil
 		held = held || a != nil && a.held
+		doubtful = doubtful || a != nil && a.doubt != ""
 	}
 	if !all {
-		if w.sum.Partly.Lines == 0 {
-			w.sum.Partly.First = w.sum.passed + 1
-		}
-		w.sum.Partly.Lines++
+		w.sum.mark(&w.sum.Partly)
+	}
+	if doubtful {
+		w.sum.mark(&w.sum.Doubtful)
 	}
 	if held {
 		w.sum.Joined++
@@ -223,7 +248,7 @@ func (w *worker) find(at field) Reason {
 	if moment.After(w.Clock.Now) {
 		return timeToCome
 	}
-	there, understood := false, false
+	there, understood, known := false, false, !moment.Before(w.began)
 	for i, f := range w.asked {
 		w.answers[i] = nil
 		there = there || f.there
@@ -231,11 +256,14 @@ func (w *worker) find(at field) Reason {
 			continue
 		}
 		if address, ok := readAddress(f.text); ok {
-			w.answers[i] = w.lookup.Who(address, moment)
-			understood = true
+			a := w.lookup.Who(address, moment)
+			w.answers[i] = a
+			understood, known = true, known || a.held || a.doubt != ""
 		}
 	}
 	switch {
+	case understood && !known:
+		return timeBefore
 	case understood:
 		return ""
 	case there:

@@ -12,10 +12,13 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/errors"
@@ -95,9 +98,9 @@ func join(t failer, in io.Reader, o enrich.Options) (string, enrich.Summary) {
 }
 
 const (
-	added  = ",ip_container,ip_container_id,ip_image,ip_host,ip_network,ip_pool,ip_kind,ip_endpoint,ip_holders"
-	held   = ",c1-0,0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef,nginx:1.27,h1,shop,web,endpoint,,1"
-	nobody = ",,,,,,,,,0"
+	added  = ",ip_container,ip_container_id,ip_image,ip_host,ip_network,ip_pool,ip_kind,ip_endpoint,ip_holders,ip_clock_doubt"
+	held   = ",c1-0,0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef,nginx:1.27,h1,shop,web,endpoint,,1,"
+	nobody = ",,,,,,,,,0,"
 )
 
 // then is when c1-0 held 10.50.0.1, and after when nobody did.
@@ -156,7 +159,9 @@ func TestJoin_unreadable(t *testing.T) {
 		"too many, quoted": {good + `,"y"`, "more or fewer fields than the header"},
 		"no time":          {"soon,10.50.0.1,x", "the time is not understood"},
 		"to come":          {"2025-03-02,10.50.0.1,x", "the time is not understood"},
-		"later":            {"2025-03-02T00:00:00Z,10.50.0.1,x", "the time is later than the history"},
+		"later":            {"2025-03-02T00:00:00Z,10.50.0.1,x", "the time is later than the history, which is that of the start"},
+		"earlier":          {"2025-03-01T02:58:59Z,10.50.0.1,x", "the time is before the log began"},
+		"no milliseconds":  {"202503010311,10.50.0.1,x", "the time is before the log began"},
 		"no address":       {then + ",localhost,x", "the address is not understood"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -194,6 +199,8 @@ func TestJoin_json(t *testing.T) {
 		"list":         {`{"t":"` + then + `","ip":["10.50.0.1"]}`, "", "a field is missing"},
 		"odd address":  {`{"t":"` + then + `","ip":"x"}`, "", "the address is not understood"},
 		"joined":       {`{"t":"` + then + `","ip":"10.50.0.1","ip_holders":[]}`, "", "has been joined already"},
+		"escaped join": {`{"t":"` + then + `","ip":"10.50.0.1","ip_\u0068olders":[]}`, "", "has been joined already"},
+		"says joined":  {`{"t":"` + then + `","ip":"10.50.0.1","ua":"ip_holders","x":{"ip_holders":1}}`, `{"t":"` + then + `","ip":"10.50.0.1","ua":"ip_holders","x":{"ip_holders":1},"ip_holders":[HELD]}`, ""},
 		"nul":          {"{\"t\":\"" + then + "\",\"ip\":\"10.50.0.1\",\"x\":\"\x00\"}", "", "no JSON object"},
 		"bottomless":   {`{"t":"` + then + `","ip":"10.50.0.1","x":` + deep + `}`, "", "no JSON object"},
 		"bottomless 2": {`{"t":"` + then + `","ip":"10.50.0.1","x":` + deep + strings.Repeat("]", 20_000) + `}`, "", "no JSON object"},
@@ -240,7 +247,7 @@ func TestJoin_jsonFields(t *testing.T) {
 }
 
 func TestJoin_zeek(t *testing.T) {
-	types := strings.Repeat("\tstring", 8) + "\tcount"
+	types := strings.Repeat("\tstring", 8) + "\tcount\tstring"
 	tabs := func(s string) string {
 		cells := strings.Split(s, ",")
 		for i := range cells {
@@ -303,6 +310,50 @@ func TestJoin_long(t *testing.T) {
 	}
 }
 
+// endless is a log of long lines.
+type endless struct {
+	line  string
+	begin int
+	read  atomic.Int64
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	n := copy(p, e.line[e.begin:])
+	e.begin = (e.begin + n) % len(e.line)
+	e.read.Add(int64(n))
+	return n, nil
+}
+
+// stuck is a writer to whom nobody listens until he goes.
+type stuck chan struct{}
+
+func (s stuck) Write([]byte) (int, error) {
+	<-s
+	return 0, syscall.EPIPE
+}
+
+// However long the lines, what is read and not written yet is bounded.
+func TestJoin_memory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &endless{line: `{"t":1740798300,"ip":"10.50.0.1","x":"` + strings.Repeat("x", 15<<20) + "\"}\n"}
+		out := make(stuck)
+		ended := make(chan error)
+		o := options("t", "ip")
+		go func() {
+			_, err := enrich.Join(t.Context(), log, out, o, nil)
+			ended <- err
+		}()
+		synctest.Wait()
+		if read, most := log.read.Load()>>20, int64(60+4*runtime.GOMAXPROCS(0)); read > most {
+			t.Errorf("%d MiB are under way, want at most %d", read, most)
+		}
+		close(out)
+		if err := <-ended; !errors.Is(err, syscall.EPIPE) {
+			t.Error(err)
+		}
+	})
+}
+
 // What a spreadsheet or a terminal would obey is not written by us, and what was
 // there stays.
 func TestJoin_hostile(t *testing.T) {
@@ -315,9 +366,9 @@ func TestJoin_hostile(t *testing.T) {
 	o := options("ts", "ip")
 	o.History = replay.NewHistory(timeline, 1)
 	for in, want := range map[string]string{
-		"x,ts,ip\n=1+1," + then + ",10.50.0.1\n":            "=1+1," + then + `,10.50.0.1,'=cmd|' /C calc'!A0,1,\x1b[31m,h1,,,endpoint,"a	b,c;""d""` + "\n" + `",1` + "\n",
-		"x|ts|ip\n=1+1|" + then + "|10.50.0.1\n":            "=1+1|" + then + `|10.50.0.1|"'=cmd|' /C calc'!A0"|1|\x1b[31m|h1|||endpoint|"a	b,c;""d""` + "\n" + `"|1` + "\n",
-		"#fields\tx\tts\tip\n=1\t" + then + "\t10.50.0.1\n": "=1\t" + then + "\t10.50.0.1\t'=cmd|' /C calc'!A0\t1\t\\x1b[31m\th1\t-\t-\tendpoint\ta\\x09b,c;\"d\"\\x0a\t1\n",
+		"x,ts,ip\n=1+1," + then + ",10.50.0.1\n":            "=1+1," + then + `,10.50.0.1,'=cmd|' /C calc'!A0,1,\x1b[31m,h1,,,endpoint,"a	b,c;""d""` + "\n" + `",1,` + "\n",
+		"x|ts|ip\n=1+1|" + then + "|10.50.0.1\n":            "=1+1|" + then + `|10.50.0.1|"'=cmd|' /C calc'!A0"|1|\x1b[31m|h1|||endpoint|"a	b,c;""d""` + "\n" + `"|1|` + "\n",
+		"#fields\tx\tts\tip\n=1\t" + then + "\t10.50.0.1\n": "=1\t" + then + "\t10.50.0.1\t'=cmd|' /C calc'!A0\t1\t\\x1b[31m\th1\t-\t-\tendpoint\ta\\x09b,c;\"d\"\\x0a\t1\t-\n",
 	} {
 		got, _ := join(t, strings.NewReader(in), o)
 		_, got, _ = strings.Cut(got, "\n")
@@ -328,6 +379,38 @@ func TestJoin_hostile(t *testing.T) {
 	got, _ := join(t, strings.NewReader(`{"ts":"`+then+`","ip":"10.50.0.1"}`), o)
 	if !strings.Contains(got, `"image":"\u001b[31m"`) || !strings.Contains(got, `"endpoint":"a\tb,c;\"d\"\n"`) {
 		t.Error(got)
+	}
+}
+
+// Where the clocks leave open who held an address, the line says so.
+func TestJoin_doubt(t *testing.T) {
+	timeline := projection.NewTimeline()
+	for i, minute := range []int{0, 5, 30, 6, 40} {
+		r := events.Record{Revision: int64(i + 1), Commit: events.Commit{Stream: events.PoolStream(replaytest.Web), Time: replaytest.Clock(minute, 0)}}
+		switch allocation := replaytest.Allocation(1); i {
+		case 1:
+			r.Events = []events.Event{events.AddressAllocated{Allocation: allocation, Address: address(1), Kind: events.Endpoint, Host: "h1"}}
+		case 3: // by a clock that is far behind
+			r.Events = []events.Event{events.AddressReleased{Allocation: allocation, Address: address(1), Reason: events.Released}}
+		}
+		timeline.Apply(r)
+	}
+	o := options("ts", "ip")
+	o.History = replay.NewHistory(timeline, 5)
+	const between = "2025-03-01T03:06:00.000000Z/2025-03-01T03:40:00.000000Z"
+	sure, held, free := "2025-03-01T03:05:30Z", "2025-03-01T03:20:00Z", "2025-03-01T03:35:00Z"
+	got, sum := join(t, strings.NewReader("ts,ip\n"+sure+",10.50.0.1\n"+held+",10.50.0.1\n"+free+",10.50.0.1\n"), o)
+	want := "ts,ip" + added + "\n" + sure + ",10.50.0.1,,,,h1,,,endpoint,,1,\n" +
+		held + ",10.50.0.1,,,,h1,,,endpoint,,1," + between + "\n" + free + ",10.50.0.1" + nobody + between + "\n"
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(enrich.Trouble{Lines: 2, First: 3}, sum.Doubtful); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	got, _ = join(t, strings.NewReader(`{"ts":"`+free+`","ip":"10.50.0.1"}`), o)
+	if want := `{"ts":"` + free + `","ip":"10.50.0.1","ip_holders":[],"ip_clock_doubt":{"from":"2025-03-01T03:06:00.000000Z","to":"2025-03-01T03:40:00.000000Z"}}`; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 
@@ -372,7 +455,7 @@ func TestJoin_manyChunks(t *testing.T) {
 	}
 	var got strings.Builder
 	for n, row := range rows[1:] {
-		src, dst := row[4], row[13]
+		src, dst := row[4], row[14]
 		if n%100 != 0 {
 			src, dst = "?", "?"
 		}
@@ -433,7 +516,7 @@ func TestJoin_live(t *testing.T) {
 	joined, out := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		_, err := enrich.Join(context.Background(), in, out, options("ts", "ip"), nil)
+		_, err := enrich.Join(t.Context(), in, out, options("ts", "ip"), nil)
 		_ = out.Close()
 		ended <- err
 	}()
@@ -595,7 +678,7 @@ func FuzzJoin_csv(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		for header, cells := range map[string][]string{
 			"ts,ip,x\n":            {added, nobody},
-			"#fields\tts\tip\tx\n": {strings.ReplaceAll(added, ",", "\t"), strings.Repeat("\t-", 8) + "\t0", strings.Repeat("\tstring", 8) + "\tcount"},
+			"#fields\tts\tip\tx\n": {strings.ReplaceAll(added, ",", "\t"), strings.Repeat("\t-", 8) + "\t0\t-", strings.Repeat("\tstring", 8) + "\tcount\tstring"},
 		} {
 			in := header + text
 			if strings.Contains(text, "#fields") {
@@ -651,7 +734,7 @@ func BenchmarkJoin(b *testing.B) {
 			}
 			b.SetBytes(int64(log.Len()))
 			for b.Loop() {
-				if sum, err := enrich.Join(context.Background(), bytes.NewReader(log.Bytes()), io.Discard, o, nil); err != nil || sum.Lines != lines || sum.Unreadable() > 0 {
+				if sum, err := enrich.Join(b.Context(), bytes.NewReader(log.Bytes()), io.Discard, o, nil); err != nil || sum.Lines != lines || sum.Unreadable() > 0 {
 					b.Fatal(sum, err)
 				}
 			}

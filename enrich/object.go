@@ -12,7 +12,14 @@ import (
 type objects struct {
 	time      member
 	addresses []member
-	added     []string // the names of what is added, quoted and with a colon
+	added     []addition
+}
+
+// addition is the names of what is added for an address, in JSON and with a colon,
+// but for the path that finds one.
+type addition struct {
+	holders, doubt string
+	path           string
 }
 
 // member is where a value is: below objects within each other, or below a name that
@@ -30,14 +37,18 @@ func (o *Options) objects() *objects {
 	d := &objects{time: at(o.Time)}
 	for _, name := range o.Addresses {
 		d.addresses = append(d.addresses, at(name))
-		d.added = append(d.added, string(gjson.AppendJSONString(nil, memberName(name)))+":")
+		d.added = append(d.added, addition{quoted(memberName(name)), quoted(prefix(name) + "_clock_doubt"), gjson.Escape(memberName(name))})
 	}
 	return d
 }
 
 // memberName is what is added for a field: without dots, which some readers take for
 // objects.
-func memberName(field string) string { return strings.ReplaceAll(field, ".", "_") + "_holders" }
+func memberName(field string) string { return prefix(field) + "_holders" }
+
+func prefix(field string) string { return strings.ReplaceAll(field, ".", "_") }
+
+func quoted(name string) string { return string(gjson.AppendJSONString(nil, name)) + ":" }
 
 func (m member) of(line string) field {
 	value := gjson.Get(line, m.path)
@@ -80,10 +91,14 @@ func (d *objects) join(w *worker, text string) {
 			last := len(body) - 1
 			w.out = append(w.out, line[:last]...)
 			for i, a := range w.answers {
-				if a != nil {
-					w.out = append(w.out, ',')
-					w.out = append(w.out, d.added[i]...)
-					w.out = append(w.out, a.text...)
+				if a == nil {
+					continue
+				}
+				w.out = append(append(w.out, ','), d.added[i].holders...)
+				w.out = append(w.out, a.text...)
+				if a.doubt != "" {
+					w.out = append(append(w.out, ','), d.added[i].doubt...)
+					w.out = append(w.out, a.doubt...)
 				}
 			}
 			w.out = append(w.out, line[last:]...)
@@ -100,8 +115,8 @@ func (d *objects) ask(w *worker, line string) bool {
 		w.refuse(notJSON)
 		return false
 	}
-	for _, name := range d.added {
-		if strings.Contains(line, name[:len(name)-1]) {
+	for _, a := range d.added {
+		if gjson.Get(line, a.path).Exists() {
 			w.refuse(joinedTwice)
 			return false
 		}

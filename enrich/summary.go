@@ -20,7 +20,8 @@ const (
 	timeUnread  Reason = "the time is not understood"
 	timeTwice   Reason = "the time was twice, for clocks were put back: --zone or a zone in the log tells"
 	timeNever   Reason = "the time never was, for clocks were put forward"
-	timeToCome  Reason = "the time is later than the history"
+	timeToCome  Reason = "the time is later than the history, which is that of the start"
+	timeBefore  Reason = "the time is before the log began"
 	noAddress   Reason = "the address is not understood"
 )
 
@@ -43,6 +44,9 @@ type Summary struct {
 	// were understood.
 	Unread []Trouble
 	Partly Trouble
+	// Doubtful are those, joined or not, of which the clocks leave open who held one
+	// of the addresses.
+	Doubtful Trouble
 
 	passed int64 // line ends
 }
@@ -54,6 +58,14 @@ func (s Summary) Unreadable() int64 {
 		n += t.Lines
 	}
 	return n
+}
+
+// mark counts a line as one of these too.
+func (s *Summary) mark(t *Trouble) {
+	if t.Lines == 0 {
+		t.First = s.passed + 1
+	}
+	t.Lines++
 }
 
 // trouble counts a line that stands so many lines below the first.
@@ -77,10 +89,12 @@ func (s *Summary) add(next Summary) {
 		}
 		s.Unread[i].Lines += t.Lines
 	}
-	if s.Partly.Lines == 0 && next.Partly.Lines > 0 {
-		s.Partly.First = s.passed + next.Partly.First
+	for t, more := range map[*Trouble]Trouble{&s.Partly: next.Partly, &s.Doubtful: next.Doubtful} {
+		if t.Lines == 0 && more.Lines > 0 {
+			t.First = s.passed + more.First
+		}
+		t.Lines += more.Lines
 	}
-	s.Partly.Lines += next.Partly.Lines
 	s.Bytes += next.Bytes
 	s.Lines += next.Lines
 	s.Joined += next.Joined

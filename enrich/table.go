@@ -188,7 +188,9 @@ func (t *table) add(w *worker, body string, r row) {
 	case t.zeek && body[0] == '#':
 		if strings.HasPrefix(body, "#types\t") {
 			for range w.asked {
-				w.out = append(w.out, strings.Repeat("\tstring", len(columns)-1)+"\tcount"...)
+				for _, c := range columns {
+					w.out = append(append(w.out, '\t'), c.zeek...)
+				}
 			}
 		}
 		return
@@ -296,13 +298,13 @@ func (t *table) header(addresses []string) string {
 }
 
 // answer is what is added to a record for one address.
-func (t *table) answer(list []replay.Holding) *answer {
+func (t *table) answer(list []replay.Holding, doubt *replay.Doubt) *answer {
 	var line strings.Builder
-	for _, cell := range cells(list) {
+	for _, c := range columns {
 		line.WriteByte(t.delimiter)
-		line.WriteString(t.cell(cell))
+		line.WriteString(t.cell(c.of(list, doubt)))
 	}
-	return &answer{line.String(), len(list) > 0}
+	return &answer{line.String(), len(list) > 0, interval(doubt)}
 }
 
 // unasked is what is added for an address that is not understood.

@@ -22,16 +22,17 @@ import (
 // Safe for concurrent use.
 type Lookup[T any] struct {
 	history *History
-	make    func([]Holding) T
+	make    func([]Holding, *Doubt) T
 	nobody  T
 	lives   map[netip.Addr]*life[T]
 }
 
 // NewLookup returns a lookup in the given pools or, if they are nil, in any. what
 // makes an answer of the holdings that [Who] lists, of none when nobody held the
-// address; several goroutines may call it at once, and it must not keep the list.
-func NewLookup[T any](h *History, in []*projection.PoolLife, what func([]Holding) T) *Lookup[T] {
-	l := &Lookup[T]{history: h, make: what, nobody: what(nil), lives: map[netip.Addr]*life[T]{}}
+// address, and of what the clocks leave open, nil if they do not; several goroutines
+// may call it at once, and it must not keep the list.
+func NewLookup[T any](h *History, in []*projection.PoolLife, what func([]Holding, *Doubt) T) *Lookup[T] {
+	l := &Lookup[T]{history: h, make: what, nobody: what(nil, nil), lives: map[netip.Addr]*life[T]{}}
 	for x := range h.timeline.Holdings() {
 		if in != nil && !slices.Contains(in, x.Pool) {
 			continue
@@ -55,13 +56,17 @@ func (l *Lookup[T]) Who(address netip.Addr, at time.Time) T {
 	of.cut.Do(func() { of.stretches = l.stretches(of.holdings) })
 	moment := instant(at)
 	n := sort.Search(len(of.stretches), func(i int) bool { return of.stretches[i].from > moment })
-	if n == 0 || len(of.stretches[n-1].held) == 0 {
+	if n == 0 || of.stretches[n-1].unheld() {
 		return l.nobody
 	}
 	s := &of.stretches[n-1]
-	s.once.Do(func() { s.answer = l.make(l.describe(s)) })
+	s.once.Do(func() { s.answer = l.make(l.describe(s), s.doubt) })
 	return s.answer
 }
+
+// Began is the first time that the log is sure of: of what was before, it cannot
+// know. Zero if it has none.
+func (l *Lookup[T]) Began() time.Time { return l.history.movedOn(0, time.Time{}) }
 
 // life is all that an address ever was.
 type life[T any] struct {
@@ -70,22 +75,28 @@ type life[T any] struct {
 	stretches []stretch[T] // in the order of time
 }
 
-// stretch is a time in which the same holders have the same names. It lasts until
-// the next one begins.
+// stretch is a time in which the same holders have the same names, and the same is
+// in doubt. It lasts until the next one begins.
 type stretch[T any] struct {
 	from   int64 // an [instant]
 	held   []*projection.Holding
+	doubt  *Doubt // of these or others; nil: there is none
 	once   sync.Once
 	answer T
 }
 
+// unheld says whether nobody held the address, for sure.
+func (s *stretch[T]) unheld() bool { return len(s.held) == 0 && s.doubt == nil }
+
 func (l *Lookup[T]) stretches(all []*projection.Holding) []stretch[T] {
-	bounds := l.bounds(all)
+	doubts := l.doubts(all)
+	bounds := l.bounds(all, doubts)
 	list := make([]stretch[T], 0, len(bounds))
 	// Those that the log has not ended yet. There are few of them at a time, however
 	// many there ever were.
 	var open []*projection.Holding
 	var shared []*projection.Holding // by the stretches
+	var doubted []doubtedHolding     // at the moment
 	next := 0
 	for _, from := range bounds {
 		m := l.moment(from)
@@ -99,18 +110,53 @@ func (l *Lookup[T]) stretches(all []*projection.Holding) []stretch[T] {
 				shared = append(shared, x)
 			}
 		}
-		held := shared[first:len(shared):len(shared)]
-		if n := len(list); len(held) == 0 && (n == 0 || len(list[n-1].held) == 0) {
+		for ; len(doubts) > 0 && instant(doubts[0].From) <= from; doubts = doubts[1:] {
+			doubted = append(doubted, doubts[0])
+		}
+		doubted = slices.DeleteFunc(doubted, func(d doubtedHolding) bool { return !d.covers(m.Time) })
+		held, doubt := shared[first:len(shared):len(shared)], l.doubt(m, doubted)
+		if n := len(list); len(held) == 0 && doubt == nil && (n == 0 || list[n-1].unheld()) {
 			continue
 		}
-		list = append(list, stretch[T]{from: from, held: held})
+		list = append(list, stretch[T]{from: from, held: held, doubt: doubt})
 	}
 	return list
 }
 
+// doubtedHolding is a holding and one of the stretches in which it is in doubt.
+type doubtedHolding struct {
+	Doubt
+	of *projection.Holding
+}
+
+// doubts are all there can be of these holdings, in the order of their beginning.
+func (l *Lookup[T]) doubts(all []*projection.Holding) []doubtedHolding {
+	var list []doubtedHolding
+	for _, x := range all {
+		for _, stretch := range []func(*projection.Holding) (Doubt, bool){l.history.begun, l.history.ended} {
+			if d, doubtful := stretch(x); doubtful {
+				list = append(list, doubtedHolding{d, x})
+			}
+		}
+	}
+	slices.SortStableFunc(list, func(a, b doubtedHolding) int { return a.From.Compare(b.From) })
+	return list
+}
+
+// doubt is what [Who] says of them together.
+func (l *Lookup[T]) doubt(m Moment, list []doubtedHolding) *Doubt {
+	var who Who
+	for _, d := range list {
+		if doubt := l.history.doubt(m, d.of); doubt != nil {
+			who.Doubts = append(who.Doubts, Holding{Doubt: doubt})
+		}
+	}
+	return who.doubt()
+}
+
 // bounds are the instants at which an answer about these holdings may change:
-// [Moment.Holds] and [Moment.describe] compare a moment with nothing else.
-func (l *Lookup[T]) bounds(all []*projection.Holding) []int64 {
+// [Moment.Holds], [Moment.describe] and [Doubt] compare a moment with nothing else.
+func (l *Lookup[T]) bounds(all []*projection.Holding, doubts []doubtedHolding) []int64 {
 	var list []int64
 	add := func(t time.Time) { list = append(list, instant(t)) }
 	for _, x := range all {
@@ -127,6 +173,12 @@ func (l *Lookup[T]) bounds(all []*projection.Holding) []int64 {
 			if !told.Since.IsZero() {
 				add(told.Since)
 			}
+		}
+	}
+	for _, d := range doubts {
+		add(d.From)
+		if !d.To.IsZero() {
+			add(d.To)
 		}
 	}
 	slices.Sort(list)

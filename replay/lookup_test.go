@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/ipamlog/ipamlog/events"
@@ -34,7 +35,13 @@ func TestLookup_isWho(t *testing.T) {
 		if pools := h.Timeline().Pools(); rapid.Bool().Draw(t, "one pool") && len(pools) > 0 {
 			in = pools[:1]
 		}
-		lookup := replay.NewLookup(h, in, slices.Clone[[]replay.Holding])
+		type answer struct {
+			holdings []replay.Holding
+			doubt    *replay.Doubt
+		}
+		lookup := replay.NewLookup(h, in, func(list []replay.Holding, doubt *replay.Doubt) answer {
+			return answer{slices.Clone(list), doubt}
+		})
 		for _, moment := range moments {
 			for _, off := range []time.Duration{-time.Microsecond, -1, 0, 1, 7 * time.Second} {
 				moment := moment.Add(off)
@@ -45,13 +52,33 @@ func TestLookup_isWho(t *testing.T) {
 				for n := range byte(4) {
 					who := h.Who(heldAddress(n), in, m)
 					got := lookup.Who(heldAddress(n), moment)
-					if diff := cmp.Diff(who.Holdings, append([]replay.Holding{}, got...), samePool, sameAddress); diff != "" {
+					if diff := cmp.Diff(clockDoubt(who), got.doubt, cmpopts.IgnoreFields(replay.Doubt{}, "Ended")); diff != "" {
+						t.Fatalf("%s at %s is in doubt (-who +lookup):\n%s", heldAddress(n), moment, diff)
+					}
+					if diff := cmp.Diff(who.Holdings, append([]replay.Holding{}, got.holdings...), samePool, sameAddress); diff != "" {
 						t.Fatalf("%s at %s (-who +lookup):\n%s", heldAddress(n), moment, diff)
 					}
 				}
 			}
 		}
 	})
+}
+
+// clockDoubt is from the earliest of the doubts to the latest.
+func clockDoubt(who replay.Who) *replay.Doubt {
+	if len(who.Doubts) == 0 {
+		return nil
+	}
+	all := *who.Doubts[0].Doubt
+	for _, x := range who.Doubts {
+		if x.Doubt.From.Before(all.From) {
+			all.From = x.Doubt.From
+		}
+		if x.Doubt.To.IsZero() || !all.To.IsZero() && x.Doubt.To.After(all.To) {
+			all.To = x.Doubt.To
+		}
+	}
+	return &all
 }
 
 func heldAddress(n byte) netip.Addr { return netip.AddrFrom4([4]byte{10, 50, 0, n}) }
@@ -111,12 +138,29 @@ func anyLog(t *rapid.T) (records []events.Record, moments []time.Time) {
 	return records, append(moments, replaytest.Clock(-10_000_000, 0), replaytest.Clock(500, 0))
 }
 
+// Where the clocks leave open who held an address, the answer says so, whether it
+// names somebody or not.
+func TestLookup_doubt(t *testing.T) {
+	h := load(t, memory{commit(1, 0, created("web")), commit(2, 5, allocated(2)), commit(3, 30), commit(4, 6, released(2)), commit(5, 40)})
+	lookup := replay.NewLookup(h.History, nil, func(list []replay.Holding, doubt *replay.Doubt) string {
+		return fmt.Sprint(len(list), doubt != nil)
+	})
+	for minute, want := range map[int]string{4: "0 false", 5: "1 false", 6: "1 true", 29: "1 true", 30: "0 true", 39: "0 true", 40: "0 false"} {
+		if got := lookup.Who(heldAddress(2), replaytest.Clock(minute, 0)); got != want {
+			t.Errorf("at minute %d: %s, want %s", minute, got, want)
+		}
+	}
+	if got := lookup.Began(); !got.Equal(replaytest.Clock(0, 0)) {
+		t.Errorf("began at %s", got)
+	}
+}
+
 // What is made of an answer is made once, whoever asks.
 func TestLookup_once(t *testing.T) {
 	h := load(t, memory{commit(1, 0, created("web")), commit(2, 10, allocated(2)), commit(3, 20, released(2)), commit(4, 30, allocated(3))})
 	var mu sync.Mutex
 	made := 0
-	lookup := replay.NewLookup(h.History, nil, func(list []replay.Holding) string {
+	lookup := replay.NewLookup(h.History, nil, func(list []replay.Holding, _ *replay.Doubt) string {
 		mu.Lock()
 		defer mu.Unlock()
 		made++
