@@ -41,6 +41,7 @@ type Past struct {
 	Revision int64     // that of the last record
 	Running  time.Time // after it
 	Rows     int       // how many holdings there are
+	Leads    []Lead    // in the order of the log; the last one may be contradicted yet
 	Pools    []*PoolLife
 	Unread   []Unread
 	Misfits  []string
@@ -63,7 +64,7 @@ func NewTimelineOn(base Sealed) *Timeline {
 	past := base.Past()
 	t.base, t.rows, t.changed = base, past.Rows, map[int]*Holding{}
 	t.last = passage{past.Revision, past.Running}
-	t.born, t.misfits = past.Pools, past.Misfits
+	t.leads, t.born, t.misfits = past.Leads, past.Pools, past.Misfits
 	t.sealed = len(past.Pools)
 	for _, p := range past.Pools {
 		t.streams[events.PoolStream(p.ID)] = p
@@ -87,7 +88,7 @@ func (t *Timeline) Err() error {
 func (t *Timeline) Past() Past {
 	return Past{
 		Revision: t.last.revision, Running: t.last.running, Rows: t.rows + t.holdings.n,
-		Pools: t.born, Unread: t.Unread(), Misfits: t.misfits,
+		Leads: t.leads, Pools: t.born, Unread: t.Unread(), Misfits: t.misfits,
 	}
 }
 

@@ -104,6 +104,7 @@ type Timeline struct {
 	known    map[events.ID]int // where each allocation is in holdings
 	passed   list[passage]
 	last     passage
+	leads    []Lead // the last one may be contradicted yet
 	unread   map[string]*Unread
 	misfits  []string
 
@@ -118,6 +119,31 @@ type passage struct {
 	revision int64
 	running  time.Time
 }
+
+// Lead is a stretch of the log in which one host alone moved the running time on,
+// and a later commit's clock, unmarked like its own, was behind it: one of the two
+// is wrong.
+type Lead struct {
+	Host string
+	// From and Until are the revisions of the host's first commit, and of the last
+	// one that contradicts it; Until is 0 as long as none does.
+	From, Until int64
+	// Time is the earliest that was said against it.
+	Time time.Time
+}
+
+const (
+	// noticed is by how much clocks must differ at least to contradict one another:
+	// those that are kept right are nearer.
+	noticed = time.Second
+	// kept is by how much clocks may differ that are kept right.
+	kept = 10 * time.Second
+	// believable is how far a clock can be ahead at most: writers mark what is
+	// further. A clock that is further behind the others' is the wrong one.
+	believable = 30 * 24 * time.Hour
+	// nobody signs the void commits, whoever's clock they have.
+	nobody = "-"
+)
 
 // NewTimeline returns the timeline of an empty log.
 func NewTimeline() *Timeline {
@@ -173,10 +199,37 @@ func (t *Timeline) Apply(r events.Record) {
 // that was not marked suspect, and never goes back.
 func (t *Timeline) pass(r events.Record) {
 	t.last.revision = r.Revision
-	if !r.ClockSuspect && r.Time.After(t.last.running) {
-		t.last.running = r.Time
+	if !r.ClockSuspect {
+		t.lead(r)
+		if r.Time.After(t.last.running) {
+			t.last.running = r.Time
+		}
 	}
 	*t.passed.add() = t.last
+}
+
+// lead notes who moves the running time on, and who contradicts that. When another
+// host moves it on, two agree: what is behind them from then on is wrong itself.
+func (t *Timeline) lead(r events.Record) {
+	var last *Lead
+	if n := len(t.leads); n > 0 {
+		last = &t.leads[n-1]
+	}
+	switch behind := t.last.running.Sub(r.Time); {
+	case behind < 0:
+		next := Lead{Host: r.Host, From: r.Revision}
+		switch {
+		case last == nil || last.Until != 0 && last.Host != r.Host && r.Host != nobody:
+			t.leads = append(t.leads, next)
+		case last.Host != r.Host && r.Host != nobody:
+			*last = next
+		}
+	case last != nil && behind >= noticed && behind <= believable:
+		if last.Until == 0 || r.Time.Before(last.Time) {
+			last.Time = r.Time
+		}
+		last.Until = r.Revision
+	}
 }
 
 // meet returns the pool of a stream, new or known; nil for the catalogue.
@@ -266,6 +319,8 @@ func (t *Timeline) end(allocation events.ID, addr netip.Addr, reason events.Reas
 	switch {
 	case !h.From.Suspect && acted.Before(h.From.Time):
 		h.To.Time, h.To.Suspect = h.From.Time, true
+	case !at.Suspect && at.Time.Before(t.last.running.Add(-kept)):
+		h.To.Suspect = true
 	case !at.Suspect && acted.After(at.Time):
 		h.To, h.Early = Mark{Revision: at.Revision, Time: at.Time, Suspect: true}, false
 	}
@@ -307,6 +362,17 @@ func (t *Timeline) Running(revision int64) time.Time {
 		return time.Time{}
 	}
 	return t.passed.at(n - 1).running
+}
+
+// Contradicted is the earliest time that a later commit's clock, unmarked, said
+// against the running time at a revision and those of the same host near it; false
+// if none did.
+func (t *Timeline) Contradicted(revision int64) (time.Time, bool) {
+	n := sort.Search(len(t.leads), func(i int) bool { return t.leads[i].From > revision })
+	if n == 0 || t.leads[n-1].Until == 0 || t.Running(t.leads[n-1].Until).Before(t.Running(revision)) {
+		return time.Time{}, false
+	}
+	return t.leads[n-1].Time, true
 }
 
 // Pools lists every pool there ever was, in the order they came.

@@ -65,15 +65,20 @@ func (h *History) begun(x *projection.Holding) (Doubt, bool) { return h.stretch(
 
 // ended is where a holding may have ended, if it did and the clocks leave room.
 func (h *History) ended(x *projection.Holding) (Doubt, bool) {
-	if !x.To.Reached() || x.Early && !x.To.Suspect {
-		return Doubt{}, false // it stands, or Docker's own moment is known
+	if !x.To.Reached() {
+		return Doubt{}, false // it stands
 	}
 	running := h.timeline.Running(x.To.Revision)
 	believed := running.After(h.timeline.Running(x.To.Revision - 1)) // the commit was not marked
+	if x.Early && !x.To.Suspect {
+		// Docker's own moment is known, unless the clock that told it was ahead.
+		d := Doubt{From: h.earliest(x.From.Revision), To: x.To.Time, Ended: true}
+		return d, believed && h.earliest(x.To.Revision).Before(running) && d.From.Before(d.To)
+	}
 	if x.To.Suspect && (x.Early || believed || !x.To.Time.After(running)) {
 		// The moment at which Docker is said to have ended it cannot have been: it is
 		// anywhere between the beginning and the commit.
-		d := Doubt{From: h.timeline.Running(x.From.Revision), To: running, Ended: true}
+		d := Doubt{From: h.earliest(x.From.Revision), To: running, Ended: true}
 		if !believed {
 			d.To = h.movedOn(x.To.Revision, running)
 		}
@@ -92,18 +97,35 @@ const ordinary = 10 * time.Second
 // running time before it, and before the next commit that moved the running time
 // on. One whose clock is behind the others' came between its own time and theirs;
 // if it is far behind it is likelier the wrong one, and as little a bound as one
-// that is marked.
+// that is marked. One whose clock was ahead of what others said later came before
+// its own time.
 func (h *History) stretch(at projection.Mark) (Doubt, bool) {
 	running := h.timeline.Running(at.Revision)
+	if at.Suspect {
+		return Doubt{From: h.earliest(at.Revision), To: h.movedOn(at.Revision, running)}, true
+	}
 	switch {
-	case at.Suspect:
-		return Doubt{From: running, To: h.movedOn(at.Revision, running)}, true
 	case at.Time.Before(running.Add(-ordinary)):
 		return Doubt{From: at.Time, To: h.movedOn(at.Revision, running)}, true
 	case at.Time.Before(running):
 		return Doubt{From: at.Time, To: running}, true
 	}
-	return Doubt{}, false
+	earliest := h.earliest(at.Revision)
+	return Doubt{From: earliest, To: at.Time}, earliest.Before(at.Time)
+}
+
+// earliest is a time before which a commit cannot have come: the running time there
+// or, if a later commit's clock was behind that, the last one before it that none
+// contradicts.
+func (h *History) earliest(revision int64) time.Time {
+	for {
+		running := h.timeline.Running(revision)
+		said, contradicted := h.timeline.Contradicted(revision)
+		if !contradicted || !said.Before(running) {
+			return running
+		}
+		revision = h.timeline.Until(said) // before this one, whose running time is later
+	}
 }
 
 // movedOn is the first running time after a revision that is later than the one

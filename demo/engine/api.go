@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/netip"
 	"regexp"
@@ -93,9 +94,7 @@ func (a *API) Run(name, image string, labels map[string]string) string {
 	}
 	a.containers[c.ID] = c
 	attributes := map[string]string{"name": name, "image": image}
-	for k, v := range labels {
-		attributes[k] = v
-	}
+	maps.Copy(attributes, labels)
 	a.tell("container", "create", c.ID, attributes)
 	return c.ID
 }
@@ -183,11 +182,16 @@ func answerOne[T any](w http.ResponseWriter, a *API, all map[string]*T, id strin
 }
 
 func answerJSON(w http.ResponseWriter, v any, found bool) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
 	if !found {
 		w.WriteHeader(http.StatusNotFound)
 	}
-	_ = json.NewEncoder(w).Encode(v) // who has gone needs no answer
+	_, _ = w.Write(text) // who has gone needs no answer
 }
 
 // events tells all that happened and what happens, until the client goes.
@@ -199,7 +203,7 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) {
 		told, more := a.told[next:], a.more
 		a.mu.Unlock()
 		for _, e := range told {
-			if out.Encode(e) != nil {
+			if err := out.Encode(e); err != nil {
 				return
 			}
 		}

@@ -18,17 +18,17 @@ import (
 )
 
 const (
-	// straggle is how far behind the running time the ID of a commit may lie that
-	// only now comes into the log.
+	// straggle is how far behind the last one of its stream the ID of a commit
+	// seldom lies; how far behind the running time that of a new stream.
 	straggle = time.Hour
 	// overlap is how much of that is read again; of the rest the commits are only
 	// counted.
 	overlap = time.Minute
 	// afterlife is how long a retired pool's stream may still get a commit, such
-	// as an attribution that was late.
+	// as an attribution that was late, and is looked at with the others.
 	afterlife = 24 * time.Hour
-	// tailKeys is how many commits of one stream are read on with the others; more
-	// are read page by page.
+	// tailKeys is how many commits of one range are read with the others; more are
+	// read page by page.
 	tailKeys = 2000
 )
 
@@ -37,11 +37,8 @@ const (
 var ErrAstray = errors.New("the log is not what was read of it before")
 
 // Frontier is how far a log was read, and what it takes to read on from there
-// without going through it again: how many commits there were in each stream
-// under the IDs of each of the latest minutes. The zero value has read nothing.
-//
-// It trusts that no commit comes into the log under an ID more than an hour
-// behind its running time; [Log.Whole] finds out.
+// without going through it again: how many commits there were in each stream, and
+// under the IDs of each of its latest minutes. The zero value has read nothing.
 type Frontier struct {
 	// Revision is what the log was read up to.
 	Revision int64 `json:"revision"`
@@ -83,14 +80,20 @@ func minuteOf(id events.ID) int64 { return int64(ulid.ULID(id).Time() / 60_000) 
 
 func idOfMinute(m int64) events.ID { return lowestID(uint64(m) * 60_000) }
 
-// reaches are the minutes from which on commits are counted, and from which on
-// they are read again.
-func (f *Frontier) reaches() (counted, reread int64) {
-	if f.Running.IsZero() {
-		return 0, 0
+// reaches are the minutes from which on a stream's commits are counted, and from
+// which on they are read again. They follow the stream's own IDs: the running time
+// may have been carried ahead by another's.
+func (r *Reached) reaches() (counted, reread int64) {
+	var last int64
+	for minute := range r.Recent {
+		last = max(last, minute)
 	}
-	minute := func(back time.Duration) int64 { return max(f.Running.Add(-back).UnixMilli()/60_000, 0) }
-	return minute(straggle), minute(overlap)
+	return max(last-int64(straggle/time.Minute), 0), max(last-int64(overlap/time.Minute), 0)
+}
+
+// youngest is a time that IDs of new streams are seldom before.
+func (f *Frontier) youngest() events.ID {
+	return lowestID(uint64(max(f.Running.Add(-straggle).UnixMilli(), 0)))
 }
 
 // add moves the frontier on over records, which came after it.
@@ -118,8 +121,8 @@ func (f *Frontier) add(records []events.Record, revision int64) {
 			}
 		}
 	}
-	counted, _ := f.reaches()
 	for _, s := range f.Streams {
+		counted, _ := s.reaches()
 		maps.DeleteFunc(s.Recent, func(minute, _ int64) bool { return minute < counted })
 	}
 	f.Revision = max(f.Revision, revision)
@@ -137,7 +140,7 @@ func (r *Reached) between(from, to int64) int64 {
 	return n
 }
 
-// live lists the streams that may still get commits, in the order of their keys.
+// live lists the streams that likely still get commits, in the order of their keys.
 func (f *Frontier) live() []events.Stream {
 	var live []events.Stream
 	for s, r := range f.Streams {
@@ -151,8 +154,13 @@ func (f *Frontier) live() []events.Stream {
 
 // ReadOn returns the records that came after a frontier, in the order of their
 // revisions, and moves it on over them; on an error it stays. Its cost is what
-// came, and the number of streams that may get something. progress, if not nil,
-// is told how many records have come so far. It returns [ErrAstray].
+// came, the number of streams that likely get something, and a count of the log:
+// some 40 ms a million commits. progress, if not nil, is told how many records have
+// come so far. It returns [ErrAstray].
+//
+// It reads where commits are likely to have come. Since commits are never deleted,
+// the count tells whether those are all; where they are not, as when a clock was
+// wrong, it looks everywhere.
 func (l *Log) ReadOn(ctx context.Context, f *Frontier, progress func(int)) ([]events.Record, error) {
 	if f.Revision == 0 {
 		records, revision, err := l.Read(ctx, 0, progress)
@@ -176,31 +184,79 @@ func (l *Log) ReadOn(ctx context.Context, f *Frontier, progress func(int)) ([]ev
 // asked is one range of a question about a log's tail.
 type asked struct {
 	op     clientv3.Op
-	stream events.Stream // whose end or recent past is asked for; empty: what streams are new
+	stream events.Stream // whose end or recent past is asked for; empty: all streams, or new ones
 	count  bool
 }
 
+// tail is what was read on at a revision, and what for.
+type tail struct {
+	pin     int64
+	commits int64 // of the log, at that revision
+	found   []events.Record
+	from    map[events.Stream]int64 // the minute from which on each known stream was read
+}
+
+// newer is how many of what was read came after a frontier.
+func (t *tail) newer(f *Frontier) int64 {
+	var n int64
+	for _, r := range t.found {
+		if r.Revision > f.Revision {
+			n++
+		}
+	}
+	return n
+}
+
 func (l *Log) readOn(ctx context.Context, f *Frontier, progress func(int)) ([]events.Record, int64, error) {
-	counted, reread := f.reaches()
-	var questions []asked
+	t, err := l.readLikely(ctx, f, progress)
+	if err != nil {
+		return nil, 0, err
+	}
+	if t.commits > f.Commits()+t.newer(f) {
+		if err := l.readMissed(ctx, f, progress, t); err != nil {
+			return nil, 0, err
+		}
+	}
+	if err := f.recognise(t); err != nil {
+		return nil, 0, err
+	}
+	slices.SortFunc(t.found, byRevision)
+	n, _ := slices.BinarySearchFunc(t.found, f.Revision+1, func(r events.Record, at int64) int { return cmp.Compare(r.Revision, at) })
+	return slices.Clip(t.found[n:]), t.pin, nil
+}
+
+// readLikely reads where commits are likely to have come, and counts the log.
+func (l *Log) readLikely(ctx context.Context, f *Frontier, progress func(int)) (*tail, error) {
+	t := &tail{from: map[events.Stream]int64{}}
+	questions := []asked{{op: clientv3.OpGet(l.keys.logs(), clientv3.WithRange(endOf(l.keys.logs())), clientv3.WithCountOnly()), count: true}}
 	for _, s := range f.live() {
+		counted, reread := f.Streams[s].reaches()
+		t.from[s] = reread
 		settled, again, end := l.keys.commit(s, idOfMinute(counted)), l.keys.commit(s, idOfMinute(reread)), endOf(l.keys.stream(s))
 		questions = append(questions,
 			asked{clientv3.OpGet(again, clientv3.WithRange(end), clientv3.WithLimit(tailKeys)), s, false},
 			asked{clientv3.OpGet(settled, clientv3.WithRange(again), clientv3.WithCountOnly()), s, true})
 	}
-	questions = append(questions, l.gaps(f, idOfMinute(counted))...)
+	questions = append(questions, l.gaps(f)...)
 
-	var found []events.Record
 	var rest []stretch
-	pin, err := l.askAll(ctx, questions, func(q asked, got *clientv3.GetResponse) error {
+	var err error
+	t.pin, err = l.askAll(ctx, 0, questions, func(q asked, got *clientv3.GetResponse) error {
 		switch {
+		case q.count && q.stream == "":
+			t.commits = got.Count
+			return nil
 		case q.count:
-			if got.Count != f.Streams[q.stream].between(counted, reread) {
+			r := f.Streams[q.stream]
+			if counted, reread := r.reaches(); got.Count != r.between(counted, reread) {
+				t.from[q.stream] = counted
 				rest = append(rest, stretch{stream: q.stream, from: idOfMinute(counted), to: idOfMinute(reread), width: overlap})
 			}
 			return nil
-		case got.More && q.stream != "":
+		case got.More && q.stream == "":
+			return nil // new streams with much in them: the count tells
+		case got.More:
+			_, reread := f.Streams[q.stream].reaches()
 			rest = append(rest, stretch{stream: q.stream, from: idOfMinute(reread), width: overlap})
 			return nil
 		}
@@ -209,43 +265,62 @@ func (l *Log) readOn(ctx context.Context, f *Frontier, progress func(int)) ([]ev
 			if err != nil {
 				return err
 			}
-			found = append(found, record)
-		}
-		if got.More {
-			return errManyNew
+			t.found = append(t.found, record)
 		}
 		return nil
 	})
-	if errors.Is(err, errManyNew) {
-		// Much has begun since: which streams there are is found the slow way.
-		found, rest = nil, nil
-		pin, rest, err = l.allSince(ctx, f, counted)
+	if err != nil || len(rest) == 0 {
+		return t, err
 	}
-	if err != nil {
-		return nil, 0, err
-	}
-	if len(rest) > 0 {
-		more, err := l.readAt(ctx, pin, progress, rest)
-		if err != nil {
-			return nil, 0, err
-		}
-		found = append(found, more...)
-	}
-	slices.SortFunc(found, byRevision)
-	n, _ := slices.BinarySearchFunc(found, f.Revision+1, func(r events.Record, at int64) int { return cmp.Compare(r.Revision, at) })
-	if err := f.recognise(found[:n], rest, pin, counted, reread); err != nil {
-		return nil, 0, err
-	}
-	return slices.Clip(found[n:]), pin, nil
+	more, err := l.readAt(ctx, t.pin, progress, rest)
+	t.found = append(t.found, more...)
+	return t, err
 }
 
-// errManyNew says that more commits in new streams came than are read at once.
-var errManyNew = errors.New("many streams are new")
+// readMissed counts each stream there is, and reads those whole of which something
+// is not among what was read.
+func (l *Log) readMissed(ctx context.Context, f *Frontier, progress func(int), t *tail) error {
+	streams, err := l.Streams(ctx)
+	if err != nil {
+		return err
+	}
+	known := map[events.Stream]int64{}
+	for s, r := range f.Streams {
+		known[s] = r.Commits
+	}
+	for _, r := range t.found {
+		if r.Revision > f.Revision {
+			known[r.Stream]++
+		}
+	}
+	var questions []asked
+	for _, s := range streams {
+		key := l.keys.stream(s)
+		questions = append(questions, asked{clientv3.OpGet(key, clientv3.WithRange(endOf(key)), clientv3.WithCountOnly()), s, true})
+	}
+	missed := map[events.Stream]bool{}
+	var rest []stretch
+	if _, err := l.askAll(ctx, t.pin, questions, func(q asked, got *clientv3.GetResponse) error {
+		if got.Count != known[q.stream] {
+			missed[q.stream] = true
+			rest = append(rest, stretch{stream: q.stream, width: overlap})
+			if _, old := f.Streams[q.stream]; old {
+				t.from[q.stream] = 0
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	whole, err := l.readAt(ctx, t.pin, progress, rest)
+	t.found = append(slices.DeleteFunc(t.found, func(r events.Record) bool { return missed[r.Stream] }), whole...)
+	return err
+}
 
 // gaps asks for the streams that are not known: beside those that are, from the
-// youngest that a new one's ID can be of.
-func (l *Log) gaps(f *Frontier, youngest events.ID) []asked {
-	from, end := l.keys.logs()+youngest.String(), endOf(l.keys.logs())
+// time that a new one's ID likely has.
+func (l *Log) gaps(f *Frontier) []asked {
+	from, end := l.keys.logs()+f.youngest().String(), endOf(l.keys.logs())
 	var questions []asked
 	for _, s := range slices.Sorted(maps.Keys(f.Streams)) {
 		stream := l.keys.stream(s)
@@ -259,9 +334,8 @@ func (l *Log) gaps(f *Frontier, youngest events.ID) []asked {
 }
 
 // askAll asks questions at one revision, which it returns, as many at once as
-// etcd takes.
-func (l *Log) askAll(ctx context.Context, questions []asked, hear func(asked, *clientv3.GetResponse) error) (int64, error) {
-	var pin int64
+// etcd takes; 0 is what is the revision then.
+func (l *Log) askAll(ctx context.Context, pin int64, questions []asked, hear func(asked, *clientv3.GetResponse) error) (int64, error) {
 	for chunk := range slices.Chunk(questions, maxOperations) {
 		ops := make([]clientv3.Op, 0, len(chunk))
 		for _, q := range chunk {
@@ -292,60 +366,33 @@ func (l *Log) asking(ctx context.Context, ops []clientv3.Op) (*clientv3.TxnRespo
 	return l.client.Txn(ctx).Then(ops...).Commit()
 }
 
-// allSince are the ends of all streams there are, old and new, and a revision to
-// read them at.
-func (l *Log) allSince(ctx context.Context, f *Frontier, counted int64) (int64, []stretch, error) {
-	pin, err := l.Revision(ctx)
-	if err != nil {
-		return 0, nil, err
+// recognise makes sure that what was read before is still there, and that nothing
+// is missing of what came.
+func (f *Frontier) recognise(t *tail) error {
+	if t.pin < f.Revision {
+		return errors.Wrapf(ErrAstray, "it is at revision %d, and was at %d", t.pin, f.Revision)
 	}
-	all, err := l.Streams(ctx)
-	if err != nil {
-		return 0, nil, err
+	if all := f.Commits() + t.newer(f); t.commits != all {
+		return errors.Wrapf(ErrAstray, "it has %d commits where there should be %d", t.commits, all)
 	}
-	var rest []stretch
-	for _, s := range all {
-		part := stretch{stream: s, width: overlap}
-		if _, known := f.Streams[s]; known {
-			part.from = idOfMinute(counted)
+	again := map[events.Stream]int64{}
+	for _, r := range t.found {
+		if r.Revision > f.Revision {
+			continue
 		}
-		rest = append(rest, part)
-	}
-	return pin, rest, nil
-}
-
-// recognise makes sure that what was read again is what was read before.
-func (f *Frontier) recognise(again []events.Record, rest []stretch, pin, counted, reread int64) error {
-	if pin < f.Revision {
-		return errors.Wrapf(ErrAstray, "it is at revision %d, and was at %d", pin, f.Revision)
-	}
-	seen := map[events.Stream]int64{}
-	for _, r := range again {
 		if _, known := f.Streams[r.Stream]; !known {
 			return errors.Wrapf(ErrAstray, "it has a stream %s of before revision %d", r.Stream, f.Revision)
 		}
-		seen[r.Stream]++
+		again[r.Stream]++
 	}
-	from := map[events.Stream]int64{}
-	for _, s := range f.live() {
-		from[s] = reread
-	}
-	for _, part := range rest {
-		if _, known := f.Streams[part.stream]; known && minuteOf(part.from) == counted {
-			from[part.stream] = counted
+	for s, minute := range t.from {
+		known := f.Streams[s].Commits
+		if minute > 0 {
+			known = f.Streams[s].between(minute, 1<<62)
 		}
-	}
-	for s, minute := range from {
-		if known := f.Streams[s].between(minute, 1<<62); seen[s] != known {
-			return errors.Wrapf(ErrAstray, "stream %s has %d recent commits where there were %d", s, seen[s], known)
+		if again[s] != known {
+			return errors.Wrapf(ErrAstray, "stream %s has %d commits again where there were %d", s, again[s], known)
 		}
 	}
 	return nil
-}
-
-// Whole says whether a frontier that was read on just now has missed nothing: it
-// counts the whole log, at some 40 ms a million commits.
-func (l *Log) Whole(ctx context.Context, f *Frontier) (bool, error) {
-	n, err := l.count(ctx, l.keys.logs(), endOf(l.keys.logs()), f.Revision)
-	return n == f.Commits(), err
 }

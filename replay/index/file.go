@@ -22,7 +22,7 @@ import (
 // The file begins with a magic word that names its format and ends with where its
 // contents are.
 const (
-	magic       = "ipamlog index 1\n"
+	magic       = "ipamlog index 2\n"
 	trailerSize = 8 + 4 + 4 // the contents' offset, length and checksum
 
 	outlineSize    = 40   // address 16, family 1, 7 free, from 8, to 8
@@ -60,6 +60,7 @@ type contents struct {
 type past struct {
 	Revision int64               `json:"revision"`
 	Running  time.Time           `json:"running"`
+	Leads    []projection.Lead   `json:"leads,omitempty"`
 	Pools    []pool              `json:"pools"`
 	Unread   []projection.Unread `json:"unread,omitempty"`
 	Misfits  []string            `json:"misfits,omitempty"`
@@ -223,7 +224,7 @@ func (w *writer) writePassages(ctx context.Context, t *projection.Timeline) erro
 
 func (w *writer) writePast(t *projection.Timeline, frontier *etcdlog.Frontier) error {
 	known := t.Past()
-	p := past{Revision: known.Revision, Running: known.Running, Unread: known.Unread, Misfits: known.Misfits, Frontier: frontier}
+	p := past{Revision: known.Revision, Running: known.Running, Leads: known.Leads, Unread: known.Unread, Misfits: known.Misfits, Frontier: frontier}
 	for _, life := range known.Pools {
 		p.Pools = append(p.Pools, pool{life.ID, life.Space, life.Pool, life.Extra, life.Created, life.Retired})
 	}

@@ -164,9 +164,8 @@ func (x *Index) load() {
 }
 
 // Save writes the file where none is, or where so much has come since that reading
-// it each time costs more. What was read is kept in memory either way. Before that it
-// counts the log, and begins anew where something was missed. It stops when ctx ends,
-// and leaves nothing half done. A place that cannot be written is no error.
+// it each time costs more. What was read is kept in memory either way. It stops when
+// ctx ends, and leaves nothing half done. A place that cannot be written is no error.
 func (x *Index) Save(ctx context.Context) error {
 	if err := x.take(ctx); err != nil {
 		return err
@@ -178,16 +177,6 @@ func (x *Index) Save(ctx context.Context) error {
 	}
 	if x.base == nil && commits <= x.small {
 		return nil // the log itself is as soon read
-	}
-	whole, err := x.log.Whole(ctx, x.front)
-	if err != nil {
-		return errors.Wrap(err, "count the log")
-	}
-	if !whole {
-		x.drop()
-		if _, err := x.read(ctx, nil); err != nil {
-			return err
-		}
 	}
 	for _, dir := range x.dirs {
 		path := x.file(dir)

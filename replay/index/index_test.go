@@ -18,6 +18,7 @@ import (
 	"github.com/oklog/ulid/v2"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
+	"pgregory.net/rapid"
 
 	"github.com/ipamlog/ipamlog/embedded/etcdtest"
 	"github.com/ipamlog/ipamlog/events"
@@ -206,20 +207,93 @@ func TestLateCommits(t *testing.T) {
 	}
 }
 
-// TestTooLate: one of longer ago is found when the file is written the next time.
-func TestTooLate(t *testing.T) {
-	b := newBed(t)
-	b.fill(0, 0, 10)
-	b.fill(0, 20_000, 10)
-	x := b.saved()
-	b.commitUnder(0, 100, 20_010, allocation(1000, 7))
-	b.fill(0, 20_011, 10)
-	if _, err := x.History(t.Context(), nil); err != nil {
-		t.Fatal(err)
+var retired = events.PoolRetired{Space: events.Local}
+
+// TestWhateverTheClocksDid: what came is found at once, under whatever ID.
+func TestWhateverTheClocksDid(t *testing.T) {
+	const day = 24 * 3600
+	for name, story := range map[string]struct{ before, after func(b *bed) }{
+		"long ago": {
+			func(b *bed) { b.fill(0, 20_000, 10) },
+			func(b *bed) { b.commitUnder(0, 100, 20_010, allocation(1000, 7)) },
+		},
+		"another pool is nine hours ahead": {
+			func(b *bed) { b.commit(1, 9*3600, allocation(1000, 7)) },
+			func(b *bed) { b.commit(2, 60, allocation(1001, 8)) },
+		},
+		"another pool ran ahead just now": {
+			func(*bed) {},
+			func(b *bed) {
+				b.commit(1, 9*3600, allocation(1000, 7))
+				b.commit(2, 60, allocation(1001, 8))
+			},
+		},
+		"the same pool was nine hours ahead": {
+			func(b *bed) { b.commit(2, 9*3600, allocation(1000, 7)) },
+			func(b *bed) { b.commit(2, 60, allocation(1001, 8)) },
+		},
+		"a new pool of the right time": {
+			func(b *bed) { b.commit(90, 9*3600, allocation(1000, 7)) },
+			func(b *bed) { b.fill(30, 60, 2) },
+		},
+		"much in a new pool of the right time": {
+			func(b *bed) { b.commit(90, 9*3600, allocation(1000, 7)) },
+			func(b *bed) { b.fill(30, 60, 2100) },
+		},
+		"a pool that is long retired": {
+			func(b *bed) {
+				b.commit(2, 50, retired)
+				b.commit(1, 30*day, allocation(1000, 7))
+			},
+			func(b *bed) { b.commit(2, 60, allocation(1001, 8)) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t)
+			b.fill(1, 0, 10)
+			b.fill(2, 0, 10)
+			story.before(b)
+			x := b.saved()
+			story.after(b)
+			b.same(b.open())
+			b.same(x)
+			b.warm()
+			b.fill(2, 61, 2) // and it goes on from there
+			b.same(x)
+			b.save(x)
+			b.warm()
+		})
 	}
-	b.save(x)
-	b.same(x)
-	b.same(b.open())
+}
+
+// TestAnyClocks: so it is for commits of any times, in any pools.
+func TestAnyClocks(t *testing.T) {
+	b := newBed(t)
+	rapid.Check(t, func(r *rapid.T) {
+		if _, err := b.client.Delete(t.Context(), prefix, clientv3.WithPrefix()); err != nil {
+			r.Fatal(err)
+		}
+		seconds := rapid.OneOf(rapid.IntRange(0, 200), rapid.IntRange(0, 20_000), rapid.IntRange(0, 3_000_000))
+		some := func(label string) {
+			for range rapid.IntRange(1, 8).Draw(r, label) {
+				pool := rapid.IntRange(0, 5).Draw(r, "pool")
+				var e events.Event = allocation(b.n, rapid.IntRange(0, 8).Draw(r, "address"))
+				if rapid.IntRange(0, 9).Draw(r, "retire") == 0 {
+					e = retired
+				}
+				b.commitUnder(pool, seconds.Draw(r, "id"), seconds.Draw(r, "time"), e)
+			}
+		}
+		some("before")
+		x := b.open()
+		for range 4 {
+			b.same(x)
+			b.save(x)
+			b.same(b.open())
+			some("after")
+		}
+		b.same(x)
+	})
 }
 
 // TestOtherLog: a file of another log, or of one that has lost something since, is not

@@ -151,6 +151,7 @@ func (s *sealed) check() bool {
 func (s *sealed) Past() projection.Past {
 	p := projection.Past{
 		Revision: s.known.Revision, Running: s.known.Running, Rows: s.rows,
+		Leads:  append([]projection.Lead(nil), s.known.Leads...),
 		Unread: append([]projection.Unread(nil), s.known.Unread...), Misfits: append([]string(nil), s.known.Misfits...),
 	}
 	for _, known := range s.known.Pools {
