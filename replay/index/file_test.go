@@ -139,9 +139,11 @@ func agree(t fataler, want, got *projection.Timeline, records []events.Record) {
 	t.Helper()
 	said := func(tl *projection.Timeline) map[string]any {
 		all := map[string]any{"past": tl.Past(), "running": map[int64]time.Time{}, "passages": [][2]any{}}
-		var list []projection.Holding
+		var list []string // which compare much faster than what they spell
 		for h := range tl.Holdings() {
-			list = append(list, *h)
+			x := *h
+			x.Pool = nil
+			list = append(list, fmt.Sprintf("%s %+v", h.Pool.ID, x))
 			found, ok := tl.Allocation(h.Allocation)
 			if !ok || found.Allocation != h.Allocation || h.Pool != tl.Pool(events.PoolStream(h.Pool.ID)) {
 				t.Fatalf("holding %+v is not found again", h)
@@ -267,8 +269,8 @@ func long(n int) []events.Record {
 }
 
 func TestSealedOfManyBlocks(t *testing.T) {
-	records := long(5_000)
-	tl := timelineOf(projection.NewTimeline(), records[:4_500])
+	records := long(3_000)
+	tl := timelineOf(projection.NewTimeline(), records[:2_500])
 	tl = timelineOf(projection.NewTimelineOn(seal(t, tl)), records)
 	agree(t, timelineOf(projection.NewTimeline(), records), tl, records[len(records)-3:])
 	if err := tl.Err(); err != nil {
