@@ -269,8 +269,8 @@ func long(n int) []events.Record {
 }
 
 func TestSealedOfManyBlocks(t *testing.T) {
-	records := long(3_000)
-	tl := timelineOf(projection.NewTimeline(), records[:2_500])
+	records := long(4_600)
+	tl := timelineOf(projection.NewTimeline(), records[:4_200])
 	tl = timelineOf(projection.NewTimelineOn(seal(t, tl)), records)
 	agree(t, timelineOf(projection.NewTimeline(), records), tl, records[len(records)-3:])
 	if err := tl.Err(); err != nil {
