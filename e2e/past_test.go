@@ -352,7 +352,7 @@ func TestPast(t *testing.T) {
 	t.Parallel()
 	p := newPast(t, lab.New(t))
 	for round := range 3 {
-		p.live(t, round, 110)
+		p.live(t, round, 80)
 	}
 	p.settled(t)
 	for s, a := range p.interrogate(t) {
@@ -400,7 +400,7 @@ func TestPastInTrouble(t *testing.T) {
 	var blind []quiet
 	for round, what := range trouble {
 		var living sync.WaitGroup
-		living.Go(func() { p.live(t, round, 80) })
+		living.Go(func() { p.live(t, round, 60) })
 		for range 2 {
 			p.amidst(t)
 			// What has just begun may end before it is certain again whose it is.

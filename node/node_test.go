@@ -153,6 +153,7 @@ func startCluster(t *testing.T, ca *authority, dir string) *embed.Etcd {
 	cfg := embed.NewConfig()
 	cfg.Dir, cfg.LogLevel, cfg.LogOutputs = dir, "fatal", []string{os.DevNull}
 	cfg.UnsafeNoFsync, cfg.TickMs, cfg.ElectionMs = true, 10, 100
+	cfg.BcryptCost = 4 // the race detector makes passwords that are well kept a matter of seconds
 	local := url.URL{Scheme: "https", Host: "127.0.0.1:0"}
 	peer := url.URL{Scheme: "unix", Host: filepath.Base(dir) + ".peer:0"}
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{local}, []url.URL{local}
