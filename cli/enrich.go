@@ -157,6 +157,9 @@ func (s *session) enrich(ctx context.Context, f enrichFlags, args []string) erro
 	if !errors.Is(err, enrich.ErrForm) {
 		s.summarize(sum)
 	}
+	if err == nil && o.History.Err() != nil {
+		err = errors.New("the index was spoilt while it was read, and lines may lack their holders: do it again")
+	}
 	if err == nil && f.strict && sum.Unreadable() > 0 {
 		return errors.Newf("%d lines could not be read: look at the first of each kind", sum.Unreadable())
 	}
