@@ -26,9 +26,11 @@ type Sealed interface {
 	Find(allocation events.ID) (int, bool)
 	// Select goes over the rows whose outline is wanted, in their order.
 	Select(wanted func(Outline) bool) iter.Seq[int]
-	// Until and Running are a timeline's.
+	// Until, Later, Running and Commits are a timeline's.
 	Until(moment time.Time) int64
+	Later(moment time.Time) time.Time
 	Running(revision int64) time.Time
+	Commits(until int64) int
 	// Passages goes over the revisions of all records, and the running time after
 	// each.
 	Passages() iter.Seq2[int64, time.Time]

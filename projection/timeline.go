@@ -352,6 +352,33 @@ func (t *Timeline) Until(moment time.Time) int64 {
 	return t.passed.at(n - 1).revision
 }
 
+// Commits is how many records there were up to a revision.
+func (t *Timeline) Commits(until int64) int {
+	n := sort.Search(t.passed.n, func(i int) bool { return t.passed.at(i).revision > until })
+	if t.base != nil {
+		n += t.base.Commits(until)
+	}
+	return n
+}
+
+// Later is the first running time that is later than a moment; zero if there is
+// none yet.
+func (t *Timeline) Later(moment time.Time) time.Time {
+	if moment.Before(time.Time{}) {
+		moment = time.Time{} // which stands for none
+	}
+	n := sort.Search(t.passed.n, func(i int) bool { return t.passed.at(i).running.After(moment) })
+	if n == 0 && t.base != nil {
+		if later := t.base.Later(moment); !later.IsZero() {
+			return later
+		}
+	}
+	if n == t.passed.n {
+		return time.Time{}
+	}
+	return t.passed.at(n).running
+}
+
 // Running is the running time after a revision. It is zero before the log began.
 func (t *Timeline) Running(revision int64) time.Time {
 	n := sort.Search(t.passed.n, func(i int) bool { return t.passed.at(i).revision > revision })

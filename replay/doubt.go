@@ -4,8 +4,6 @@ package replay
 
 import (
 	"encoding/json"
-	"math"
-	"sort"
 	"time"
 
 	"github.com/ipamlog/ipamlog/projection"
@@ -80,7 +78,7 @@ func (h *History) ended(x *projection.Holding) (Doubt, bool) {
 		// anywhere between the beginning and the commit.
 		d := Doubt{From: h.earliest(x.From.Revision), To: running, Ended: true}
 		if !believed {
-			d.To = h.movedOn(x.To.Revision, running)
+			d.To = h.timeline.Later(running)
 		}
 		return d, true
 	}
@@ -102,11 +100,11 @@ const ordinary = 10 * time.Second
 func (h *History) stretch(at projection.Mark) (Doubt, bool) {
 	running := h.timeline.Running(at.Revision)
 	if at.Suspect {
-		return Doubt{From: h.earliest(at.Revision), To: h.movedOn(at.Revision, running)}, true
+		return Doubt{From: h.earliest(at.Revision), To: h.timeline.Later(running)}, true
 	}
 	switch {
 	case at.Time.Before(running.Add(-ordinary)):
-		return Doubt{From: at.Time, To: h.movedOn(at.Revision, running)}, true
+		return Doubt{From: at.Time, To: h.timeline.Later(running)}, true
 	case at.Time.Before(running):
 		return Doubt{From: at.Time, To: running}, true
 	}
@@ -126,15 +124,4 @@ func (h *History) earliest(revision int64) time.Time {
 		}
 		revision = h.timeline.Until(said) // before this one, whose running time is later
 	}
-}
-
-// movedOn is the first running time after a revision that is later than the one
-// there; zero if there is none yet.
-func (h *History) movedOn(revision int64, running time.Time) time.Time {
-	span := int(min(h.revision-revision, math.MaxInt32))
-	n := sort.Search(span, func(i int) bool { return h.timeline.Running(revision + 1 + int64(i)).After(running) })
-	if n == span {
-		return time.Time{}
-	}
-	return h.timeline.Running(revision + 1 + int64(n))
 }

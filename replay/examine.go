@@ -12,6 +12,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/ipamlog/ipamlog/events"
+	"github.com/ipamlog/ipamlog/events/etcdlog"
 	"github.com/ipamlog/ipamlog/projection"
 )
 
@@ -211,6 +212,24 @@ func (x *examiner) leads(host string) bool {
 		}
 	}
 	return true
+}
+
+// count holds what stood in the log at a revision against the heads of its streams.
+func (x *examiner) count(records []events.Record, heads map[events.Stream]etcdlog.Head, at int64) {
+	stood := map[events.Stream]int64{}
+	for s := range heads {
+		stood[s] = 0
+	}
+	for _, r := range records {
+		if r.Revision <= at {
+			stood[r.Stream]++
+		}
+	}
+	for s, n := range stood {
+		if head := heads[s]; n != head.Commits {
+			x.note(RuleComplete, x.pool(s), "head "+string(s), x.since(head.Revision), "the stream %s has %d commits, and its head has counted %d: what is missing was deleted, and what is too many was not written by ipamlog", s, n, head.Commits)
+		}
+	}
 }
 
 func (x *examiner) examineHost(r events.Record, i int, e events.Event) {

@@ -29,11 +29,14 @@ var (
 )
 
 // Source is where a log is read from: the store, or an archive of it. It is
-// what etcdlog.Log's Read does.
+// what etcdlog.Log does.
 type Source interface {
 	// Read returns the records of the streams, of all when none is named, as
 	// they were at a revision (0: now), which it returns, in their order.
 	Read(ctx context.Context, at int64, progress func(int), streams ...events.Stream) ([]events.Record, int64, error)
+	// ReadBetween returns the records after one revision up to another, of which
+	// there are so many, in their order. Most are under IDs of a time and later.
+	ReadBetween(ctx context.Context, after, until int64, since time.Time, commits int, progress func(int)) ([]events.Record, error)
 }
 
 // History is every holding there ever was, up to one revision.
@@ -48,11 +51,30 @@ func NewHistory(timeline *projection.Timeline, revision int64) *History {
 	return &History{timeline: timeline, revision: revision}
 }
 
-// Journal is a log that was read, up to one revision: the records themselves, and
-// the history they tell.
+// Journal is a history together with records that it was made of: those of a part of
+// the log, or of all.
 type Journal struct {
 	*History
 	records []events.Record
+}
+
+// Journal reads the records of a span, of the given pools or, if it is nil, of all. It
+// costs what is read: how long the log is makes no difference where the span has a
+// beginning. progress, if not nil, is told how many commits have come so far.
+func (h *History) Journal(ctx context.Context, source Source, pools []*projection.PoolLife, span Span, progress func(int)) (*Journal, error) {
+	var records []events.Record
+	var err error
+	if from, to := span.From.Revision, span.To.Revision; from > 0 {
+		came := h.timeline.Commits(to) - h.timeline.Commits(from)
+		records, err = source.ReadBetween(ctx, from, to, h.timeline.Running(from), came, progress)
+	} else if pools == nil || len(pools) > 0 {
+		streams := make([]events.Stream, 0, len(pools))
+		for _, p := range pools {
+			streams = append(streams, events.PoolStream(p.ID))
+		}
+		records, _, err = source.Read(ctx, to, progress, streams...)
+	}
+	return &Journal{h, records}, errors.Wrap(err, "read the log")
 }
 
 // Load reads the whole log as it is now. progress, if not nil, is told how many
@@ -77,7 +99,7 @@ func (h *History) Err() error { return h.timeline.Err() }
 // Revision is the revision the history is complete up to.
 func (h *History) Revision() int64 { return h.revision }
 
-// CommitsUntil is how many commits there were up to a moment.
+// CommitsUntil is how many of the records there were up to a moment.
 func (j *Journal) CommitsUntil(m Moment) int {
 	n, _ := slices.BinarySearchFunc(j.records, m.Revision+1, func(r events.Record, at int64) int { return cmp.Compare(r.Revision, at) })
 	return n

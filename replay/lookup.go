@@ -66,7 +66,7 @@ func (l *Lookup[T]) Who(address netip.Addr, at time.Time) T {
 
 // Began is the first time that the log is sure of: of what was before, it cannot
 // know. Zero if it has none.
-func (l *Lookup[T]) Began() time.Time { return l.history.movedOn(0, time.Time{}) }
+func (l *Lookup[T]) Began() time.Time { return l.history.timeline.Later(time.Time{}) }
 
 // life is all that an address ever was.
 type life[T any] struct {

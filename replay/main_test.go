@@ -4,7 +4,9 @@ package replay_test
 
 import (
 	"context"
+	"slices"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -26,6 +28,10 @@ func (m memory) Read(_ context.Context, _ int64, progress func(int), _ ...events
 		last = m[len(m)-1].Revision
 	}
 	return m, last + 5, nil // the store goes on with what is not ours
+}
+
+func (m memory) ReadBetween(_ context.Context, after, until int64, _ time.Time, _ int, _ func(int)) ([]events.Record, error) {
+	return slices.DeleteFunc(slices.Clone(m), func(r events.Record) bool { return r.Revision <= after || r.Revision > until }), nil
 }
 
 func load(t interface {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
+	"github.com/ipamlog/ipamlog/projection"
 	"github.com/ipamlog/ipamlog/replay"
 	"github.com/ipamlog/ipamlog/replay/replaytest"
 )
@@ -283,5 +284,47 @@ func TestPoolsNow(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// A part of the log that is read alone tells what the whole says of it.
+func TestHistory_Journal(t *testing.T) {
+	store := replaytest.Start(t)
+	teller := store.Tell(t, prefix)
+	teller.Night()
+	teller.Morning()
+	log := etcdlog.New(store.Client, prefix)
+	whole := load(t, log)
+	all := whole.Pools(everything(whole).To)
+	if len(all) < 2 {
+		t.Fatalf("%d pools", len(all))
+	}
+	var revisions []int64
+	for e := range whole.Events(nil, everything(whole)) {
+		revisions = append(revisions, e.Record.Revision)
+	}
+	names := func(j *replay.Journal, pools []*projection.PoolLife, span replay.Span) []string {
+		var list []string
+		for e := range j.Events(pools, span) {
+			list = append(list, e.Name())
+		}
+		return list
+	}
+	for _, pools := range [][]*projection.PoolLife{nil, {}, all[:1], all[1:], all} {
+		for i := 0; i < len(revisions); i += 3 {
+			for _, n := range []int64{0, 1, 7, 1000} {
+				span := replay.Span{From: replay.Moment{Revision: revisions[i] - 1}, To: replay.Moment{Revision: revisions[i] + n}}
+				if i == 0 {
+					span.From.Revision = 0
+				}
+				j, err := whole.Journal(t.Context(), log, pools, span, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(names(whole, pools, span), names(j, pools, span)); diff != "" {
+					t.Errorf("%d pools, %d to %d (-whole +part):\n%s", len(pools), span.From.Revision, span.To.Revision, diff)
+				}
+			}
+		}
 	}
 }

@@ -26,6 +26,7 @@ const (
 	RuleAddresses   Rule = "addresses"   // an address lies in its pool's subnet
 	RuleAttribution Rule = "attribution" // what is told is told of a holding, and of one container
 	RuleHosts       Rule = "hosts"       // a host's incarnations rise
+	RuleComplete    Rule = "complete"    // a stream has as many commits as were written
 	RuleOrder       Rule = "order"       // commits stand in the order of their revisions, near their time
 	RuleClocks      Rule = "clocks"      // clocks contradict each other by 10 s at most
 	RuleGuards      Rule = "guards"      // the guards are what the log gives
@@ -99,6 +100,10 @@ func Verify(ctx context.Context, log *etcdlog.Log, progress func(int)) (*Report,
 			return nil, nil, err
 		}
 	}
+	heads, headsAt, err := log.Heads(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	hosts, hostsAt, err := log.Hosts(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -136,6 +141,7 @@ func Verify(ctx context.Context, log *etcdlog.Log, progress func(int)) (*Report,
 		}
 		x.examine(r)
 	}
+	x.count(j.records, heads, headsAt)
 	x.conclude()
 	slices.SortStableFunc(x.findings, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.Since.Revision, b.Since.Revision), cmp.Compare(a.Where, b.Where))

@@ -234,8 +234,45 @@ func TestVerify_void(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	teller.Spoil("log/"+string(web)+"/"+void.String(), string(value))
+	if _, err := store.Client.Txn(t.Context()).Then(etcdlog.PutCommit("/void/", web, events.ID(void), value)...).Commit(); err != nil {
+		t.Fatal(err)
+	}
 	if got := verify(t, etcdlog.New(store.Client, "/void/")); len(got.Findings) > 0 {
 		t.Errorf("%+v", got.Findings)
+	}
+}
+
+// What was deleted, or written beside the daemons, is missed even where no guard and no
+// other event tells of it.
+func TestVerify_complete(t *testing.T) {
+	store := replaytest.Start(t)
+	web := events.PoolStream(replaytest.Web)
+	for name, spoil := range map[string]func(teller *replaytest.Teller, last events.Record){
+		"a commit was deleted": func(teller *replaytest.Teller, last events.Record) {
+			teller.Spoil("log/"+string(web)+"/"+last.ID.String(), "")
+		},
+		"a commit was written by hand": func(teller *replaytest.Teller, last events.Record) {
+			value, err := events.Encode(last.Commit)
+			if err != nil {
+				t.Fatal(err)
+			}
+			teller.Spoil("log/"+string(web)+"/"+replaytest.ID('C', 199).String(), string(value))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			prefix := "/" + strings.ReplaceAll(name, " ", "-") + "/"
+			teller := store.Tell(t, prefix)
+			teller.Night()
+			spoil(teller, teller.Commit(web, "h1", replaytest.Clock(300, 0), events.PoolExhausted{}))
+			var complete []replay.Finding
+			for _, f := range verify(t, etcdlog.New(store.Client, prefix)).Findings {
+				if f.Rule == replay.RuleComplete {
+					complete = append(complete, f)
+				}
+			}
+			if len(complete) != 1 || complete[0].Where != "head "+string(web) || complete[0].Pool == nil || complete[0].Pool.ID != replaytest.Web {
+				t.Errorf("%+v", complete)
+			}
+		})
 	}
 }

@@ -22,9 +22,12 @@ import (
 )
 
 const (
-	// round is how many commits are on their way together: so far their revisions
-	// may differ from the order in which they are told.
-	round = 1024
+	// lanes is how many commits are on their way together, and as many wait for
+	// them: so far their revisions may differ from the order in which they are told.
+	// The story's clocks are to be nearer to each other than anybody notices.
+	lanes = 16
+	// told is after how many commits progress is.
+	told = 1024
 	// operations is what etcd takes in a transaction.
 	operations = 128
 )
@@ -36,48 +39,53 @@ func Write(ctx context.Context, client *clientv3.Client, prefix string, commits 
 		return err
 	}
 	guards := map[events.Stream]*events.Guards{}
-	waiting := map[events.Stream][]events.Commit{}
-	n := 0
-	flush := func() error {
-		group, ctx := errgroup.WithContext(ctx)
-		for _, list := range waiting {
-			group.Go(func() error { return put(ctx, client, prefix, list) })
-		}
-		waiting = map[events.Stream][]events.Commit{}
-		if progress != nil {
-			progress(n)
-		}
-		return group.Wait()
+	lane := map[events.Stream]chan<- events.Commit{}
+	group, writing := errgroup.WithContext(ctx)
+	var free [lanes]chan events.Commit
+	for i := range free {
+		free[i] = make(chan events.Commit, 1)
+		group.Go(func() error { return put(writing, client, prefix, free[i]) })
 	}
-	for c := range commits {
-		if guards[c.Stream] == nil {
-			g := events.NewGuards()
-			guards[c.Stream] = &g
-		}
-		n++
-		if err := guards[c.Stream].Apply(events.Record{Commit: c, Revision: int64(n)}); err != nil {
-			return errors.Wrap(err, "the story does not fit together")
-		}
-		waiting[c.Stream] = append(waiting[c.Stream], c)
-		if n%round == 0 {
-			if err := flush(); err != nil {
-				return err
+	n := 0
+	group.Go(func() error {
+		defer func() {
+			for _, c := range free {
+				close(c)
+			}
+		}()
+		for c := range commits {
+			if guards[c.Stream] == nil {
+				g := events.NewGuards()
+				guards[c.Stream], lane[c.Stream] = &g, free[len(lane)%lanes]
+			}
+			n++
+			if err := guards[c.Stream].Apply(events.Record{Commit: c, Revision: int64(n)}); err != nil {
+				return errors.Wrap(err, "the story does not fit together")
+			}
+			select {
+			case lane[c.Stream] <- c:
+			case <-writing.Done():
+				return writing.Err()
+			}
+			if progress != nil && n%told == 0 {
+				progress(n)
 			}
 		}
-	}
-	if err := flush(); err != nil {
+		return nil
+	})
+	if err := group.Wait(); err != nil {
 		return err
 	}
 	return putGuards(ctx, client, prefix, guards)
 }
 
-func put(ctx context.Context, client *clientv3.Client, prefix string, list []events.Commit) error {
-	for _, c := range list {
+func put(ctx context.Context, client *clientv3.Client, prefix string, commits <-chan events.Commit) error {
+	for c := range commits {
 		value, err := events.Encode(c)
 		if err != nil {
 			return err
 		}
-		if _, err := client.Put(ctx, prefix+"log/"+string(c.Stream)+"/"+c.ID.String(), string(value)); err != nil {
+		if _, err := client.Txn(ctx).Then(etcdlog.PutCommit(prefix, c.Stream, c.ID, value)...).Commit(); err != nil {
 			return errors.Wrap(err, "write a commit")
 		}
 	}

@@ -18,7 +18,7 @@ import (
 const (
 	pools   = 64  // in use at once
 	life    = 400 // turns until a pool ends and another one takes its place
-	apart   = 350 * time.Millisecond
+	apart   = 10 * time.Millisecond
 	version = "v1.0.0"
 )
 

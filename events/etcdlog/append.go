@@ -127,7 +127,7 @@ func (l *Log) run(ctx context.Context, t *transaction) (events.Record, error) {
 			if errors.IsAny(err, ErrConflict, ErrHostAlive) && ambiguous {
 				// An earlier send may still be under way, and would succeed
 				// once the guards happen to be absent again.
-				closed, closeErr := l.closeKey(ctx, t.logKey)
+				closed, closeErr := l.close(ctx, t.commit.Stream, t.commit.ID)
 				if closeErr != nil {
 					// Whatever refused to close it, the earlier send is still out.
 					return events.Record{}, errors.Mark(errors.Newf("append to the log: %v", closeErr), ErrUnknown)

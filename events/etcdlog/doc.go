@@ -7,6 +7,7 @@
 // Below one prefix stand:
 //
 //	log/<stream>/<ulid>      one commit, never rewritten
+//	heads/<stream>           the stream's last commit, which counts them
 //	held/<pool>/<address>    who holds the address now
 //	grants/<pool>/<grant>    a grant that is open or closing
 //	pools/<space>/<pool>     a pool
@@ -14,7 +15,7 @@
 //	alive/<host>             a daemon alive, bound to a lease
 //	meta/store               which store this is
 //
-// All but log/, alive/ and meta/ are guards: see package events.
+// All but log/, heads/, alive/ and meta/ are guards: see package events.
 //
 // # Append
 //

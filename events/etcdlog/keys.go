@@ -16,6 +16,8 @@ import (
 type keys string
 
 func (k keys) logs() string                  { return string(k) + "log/" }
+func (k keys) heads() string                 { return string(k) + "heads/" }
+func (k keys) head(s events.Stream) string   { return k.heads() + string(s) }
 func (k keys) stream(s events.Stream) string { return k.logs() + string(s) + "/" }
 func (k keys) guards() []string              { return []string{string(k) + "held/", string(k) + "grants/"} }
 

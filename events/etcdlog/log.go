@@ -81,6 +81,18 @@ func (l *Log) decodeRecord(kv *mvccpb.KeyValue) (events.Record, error) {
 	return events.Record{Commit: commit, Revision: kv.CreateRevision}, nil
 }
 
+func (l *Log) decodeRecords(kvs []*mvccpb.KeyValue) ([]events.Record, error) {
+	records := make([]events.Record, 0, len(kvs))
+	for _, kv := range kvs {
+		record, err := l.decodeRecord(kv)
+		if err != nil {
+			return nil, err
+		}
+		records = append(records, record)
+	}
+	return records, nil
+}
+
 func decodeGuard[T events.Pool | events.Grant | events.HostGuard | events.Held](kv *mvccpb.KeyValue) (events.Guarded[T], error) {
 	v, err := events.DecodeGuard[T](kv.Value)
 	if err != nil {

@@ -5,6 +5,7 @@ package etcdlog
 import (
 	"cmp"
 	"context"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -170,23 +171,15 @@ func (l *Log) Commits(ctx context.Context, stream events.Stream, ids []events.ID
 // many records have come so far.
 func (l *Log) Read(ctx context.Context, at int64, progress func(int), streams ...events.Stream) ([]events.Record, int64, error) {
 	for {
-		pin, err := l.Revision(ctx)
+		heads, pin, err := l.Heads(ctx)
 		if err != nil {
 			return nil, 0, err
 		}
 		wanted := streams
 		if len(wanted) == 0 {
-			// After the pin: a stream that is younger than it has nothing there,
-			// but none that is older is missed.
-			if wanted, err = l.Streams(ctx); err != nil {
-				return nil, 0, err
-			}
+			wanted = slices.Sorted(maps.Keys(heads))
 		}
-		stretches := make([]stretch, 0, len(wanted))
-		for _, s := range wanted {
-			stretches = append(stretches, stretch{stream: s, width: time.Hour})
-		}
-		records, err := l.readAt(ctx, pin, progress, stretches)
+		records, err := l.readAt(ctx, pin, progress, whole(wanted))
 		if errors.Is(err, rpctypes.ErrCompacted) {
 			continue // log keys outlive compaction; only the pin is gone
 		}
@@ -199,6 +192,40 @@ func (l *Log) Read(ctx context.Context, at int64, progress func(int), streams ..
 		}
 		return records, pin, nil
 	}
+}
+
+// ReadBetween returns the records after one revision up to another, of which there
+// are so many, in their order. It reads what is under IDs of a time and later, and
+// where that is not all, every stream that has come on since, whole. progress, if not
+// nil, is told how many records have come so far.
+func (l *Log) ReadBetween(ctx context.Context, after, until int64, since time.Time, commits int, progress func(int)) ([]events.Record, error) {
+	from := lowestID(uint64(max(since.Add(-overlap).UnixMilli(), 0)))
+	for commits > 0 {
+		heads, pin, err := l.Heads(ctx)
+		if err != nil {
+			return nil, err
+		}
+		maps.DeleteFunc(heads, func(_ events.Stream, head Head) bool { return head.Revision <= after })
+		stretches := whole(slices.Sorted(maps.Keys(heads)))
+		if !from.IsZero() {
+			for i := range stretches {
+				stretches[i].from = from
+			}
+		}
+		records, err := l.readAt(ctx, pin, progress, stretches)
+		if errors.Is(err, rpctypes.ErrCompacted) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		records = slices.DeleteFunc(records, func(r events.Record) bool { return r.Revision <= after || r.Revision > until })
+		if len(records) == commits || from.IsZero() {
+			return records, nil
+		}
+		from = events.ID{}
+	}
+	return nil, nil
 }
 
 // Since returns a stream's records whose IDs are of time from or later, in the

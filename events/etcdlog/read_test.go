@@ -49,7 +49,7 @@ func write(tb testing.TB, client *clientv3.Client, names []place) []place {
 		wg.Go(func() {
 			for i := w; i < len(written); i += workers {
 				p := &written[i]
-				resp, err := client.Put(tb.Context(), etcdlog.DefaultPrefix+"log/"+string(p.Stream)+"/"+p.ID.String(), string(value))
+				resp, err := client.Txn(tb.Context()).Then(etcdlog.PutCommit(etcdlog.DefaultPrefix, p.Stream, p.ID, value)...).Commit()
 				if err != nil {
 					tb.Error(err)
 					return
@@ -139,6 +139,25 @@ func TestReadFindsEveryCommit(t *testing.T) {
 				t.Errorf("at revision %d: %d %v %s", middle, revision, err, diff)
 			}
 
+			ends := map[events.Stream]etcdlog.Head{}
+			for _, p := range want {
+				ends[p.Stream] = etcdlog.Head{Commits: ends[p.Stream].Commits + 1, Revision: p.Revision}
+			}
+			heads, _, err := log.Heads(within(t, 60*time.Second))
+			if diff := cmp.Diff(ends, heads); diff != "" || err != nil {
+				t.Errorf("heads: %v %s", err, diff)
+			}
+
+			for range 5 {
+				from := rand.IntN(len(want))
+				to := from + rand.IntN(len(want)-from)
+				since := want[rand.IntN(len(want))].ID.Time() // wherever they are looked for first
+				records, err := log.ReadBetween(within(t, 60*time.Second), want[from].Revision-1, want[to].Revision, since, to-from+1, nil)
+				if diff := cmp.Diff(want[from:to+1], placesOf(records)); diff != "" || err != nil {
+					t.Errorf("from %d to %d, looked for since %s: %v %s", from, to, since, err, diff)
+				}
+			}
+
 			stream := names[0].Stream
 			records, _, err = log.Read(within(t, 60*time.Second), 0, nil, stream)
 			alone := slices.DeleteFunc(slices.Clone(want), func(p place) bool { return p.Stream != stream })
@@ -165,8 +184,8 @@ func TestReadOfNothing(t *testing.T) {
 	if records, _, err = log.Read(within(t, 20*time.Second), 0, nil, "nothing"); len(records) > 0 || err != nil {
 		t.Errorf("%v %v", records, err)
 	}
-	if streams, err := log.Streams(within(t, 20*time.Second)); len(streams) > 0 || err != nil {
-		t.Errorf("%v %v", streams, err)
+	if heads, _, err := log.Heads(within(t, 20*time.Second)); len(heads) > 0 || err != nil {
+		t.Errorf("%v %v", heads, err)
 	}
 }
 

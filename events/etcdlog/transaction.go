@@ -64,7 +64,7 @@ func (l *Log) prepare(p Proposal, commit events.Commit, fence host) (*transactio
 	if known := l.identity.Load(); known != nil {
 		t.ifs = append(t.ifs, clientv3.Compare(clientv3.Value(l.keys.store()), "=", known.raw))
 	}
-	t.then = append(t.then, clientv3.OpPut(t.logKey, string(value)))
+	t.then = append(t.then, l.keys.putCommit(p.Stream, p.ID, value)...)
 	t.orElse = append(t.orElse, clientv3.OpGet(t.logKey))
 	if p.Stream != events.Catalogue {
 		if t.pool, err = events.ParseID(string(p.Stream)); err != nil {

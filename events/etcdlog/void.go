@@ -17,12 +17,13 @@ import (
 // returns what stands there now, void or not, or [ErrUnknown] when ctx ended
 // first.
 func (w *Writer) Close(ctx context.Context, stream events.Stream, id events.ID) (events.Record, error) {
-	return w.log.closeKey(ctx, w.log.keys.commit(stream, id))
+	return w.log.close(ctx, stream, id)
 }
 
-// closeKey implements [Writer.Close]; the void commit is signed by nobody in
+// close implements [Writer.Close]; the void commit is signed by nobody in
 // particular, since it changes nothing.
-func (l *Log) closeKey(ctx context.Context, key string) (events.Record, error) {
+func (l *Log) close(ctx context.Context, stream events.Stream, id events.ID) (events.Record, error) {
+	key := l.keys.commit(stream, id)
 	now, suspect := l.Clock.Stamp()
 	value, err := events.Encode(events.Commit{Time: now, ClockSuspect: suspect, Host: "-"})
 	if err != nil {
@@ -31,7 +32,7 @@ func (l *Log) closeKey(ctx context.Context, key string) (events.Record, error) {
 	t := &transaction{
 		logKey: key,
 		ifs:    []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(key), "=", 0)},
-		then:   []clientv3.Op{clientv3.OpPut(key, string(value)), clientv3.OpGet(key)},
+		then:   append(l.keys.putCommit(stream, id, value), clientv3.OpGet(key)),
 		orElse: []clientv3.Op{clientv3.OpGet(key)},
 	}
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {

@@ -83,8 +83,7 @@ func (l *Log) readAt(ctx context.Context, pin int64, progress func(int), stretch
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(records, byRevision)
-	return records, nil
+	return inOrder(records), nil
 }
 
 func (l *Log) readPage(ctx context.Context, p page, pin int64) ([]events.Record, error) {
@@ -92,15 +91,7 @@ func (l *Log) readPage(ctx context.Context, p page, pin int64) ([]events.Record,
 	if err != nil {
 		return nil, errors.Wrap(err, "read the log")
 	}
-	records := make([]events.Record, 0, len(resp.Kvs))
-	for _, kv := range resp.Kvs {
-		record, err := l.decodeRecord(kv)
-		if err != nil {
-			return nil, err
-		}
-		records = append(records, record)
-	}
-	return records, nil
+	return l.decodeRecords(resp.Kvs)
 }
 
 // pages walks a stretch in the order of its keys and sends it in pages. Each has
@@ -187,4 +178,21 @@ func lowestID(ms uint64) events.ID {
 	return events.ID(id)
 }
 
-func byRevision(a, b events.Record) int { return cmp.Compare(a.Revision, b.Revision) }
+// inOrder sorts records by their revisions: their places first, because they
+// themselves are too large to be moved around by the million.
+func inOrder(records []events.Record) []events.Record {
+	type place struct {
+		revision int64
+		at       int
+	}
+	places := make([]place, len(records))
+	for i, r := range records {
+		places[i] = place{r.Revision, i}
+	}
+	slices.SortFunc(places, func(a, b place) int { return cmp.Compare(a.revision, b.revision) })
+	sorted := make([]events.Record, len(records))
+	for i, p := range places {
+		sorted[i] = records[p.at]
+	}
+	return sorted
+}

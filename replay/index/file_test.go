@@ -152,7 +152,7 @@ func agree(t fataler, want, got *projection.Timeline, records []events.Record) {
 		all["holdings"] = list
 		var passages []string
 		for revision, running := range tl.Passages() {
-			passages = append(passages, fmt.Sprint(revision, running.UTC(), tl.Running(revision).UTC(), tl.Running(revision-1).UTC(), tl.Until(running), tl.Until(running.Add(-time.Nanosecond))))
+			passages = append(passages, fmt.Sprint(revision, running.UTC(), tl.Running(revision).UTC(), tl.Running(revision-1).UTC(), tl.Until(running), tl.Until(running.Add(-time.Nanosecond)), tl.Commits(revision), tl.Commits(revision-1), tl.Later(running).UTC(), tl.Later(running.Add(-time.Nanosecond)).UTC()))
 		}
 		all["passages"] = passages
 		return all

@@ -68,10 +68,27 @@ func (x *Index) History(ctx context.Context, progress func(int)) (*replay.Histor
 		return nil, err
 	}
 	defer x.give()
+	return x.whole(ctx, progress)
+}
+
+// whole implements History.
+func (x *Index) whole(ctx context.Context, progress func(int)) (*replay.History, error) {
 	h, err := x.read(ctx, progress)
 	if err == nil && x.base != nil && !x.base.check() {
 		h, err = x.read(ctx, progress)
 	}
+	return h, err
+}
+
+// Release gives the history of the log as it is now away, to who changes it: the index
+// forgets what it read, and begins anew with its file.
+func (x *Index) Release(ctx context.Context, progress func(int)) (*replay.History, error) {
+	if err := x.take(ctx); err != nil {
+		return nil, err
+	}
+	defer x.give()
+	h, err := x.whole(ctx, progress)
+	x.forget()
 	return h, err
 }
 
@@ -100,6 +117,11 @@ func (x *Index) drop() {
 	if x.path != "" {
 		remove(x.path)
 	}
+	x.forget()
+}
+
+// forget is as if nothing had been read.
+func (x *Index) forget() {
 	x.path, x.base, x.front, x.tail, x.history = "", nil, &etcdlog.Frontier{}, nil, nil
 }
 

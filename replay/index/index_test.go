@@ -75,7 +75,7 @@ func (b *bed) commitUnder(pool, idSeconds, seconds int, list ...events.Event) ev
 	if err := stream.SetTime(ulid.Timestamp(noon.Add(time.Duration(pool) * time.Second))); err != nil {
 		b.t.Fatal(err)
 	}
-	if _, err := b.client.Put(b.t.Context(), prefix+"log/"+stream.String()+"/"+id.String(), string(value)); err != nil {
+	if _, err := b.client.Txn(b.t.Context()).Then(etcdlog.PutCommit(prefix, events.Stream(stream.String()), events.ID(id), value)...).Commit(); err != nil {
 		b.t.Fatal(err)
 	}
 	return events.ID(id)
@@ -308,14 +308,21 @@ func TestOtherLog(t *testing.T) {
 	if other.Path() != "" {
 		t.Error("it uses the file of another store")
 	}
-	resp, err := b.client.Get(t.Context(), prefix+"log/", append(clientv3.WithLastKey(), clientv3.WithPrefix())...)
-	if err != nil {
-		t.Fatal(err)
+	for name, refill := range map[string]func(){
+		"shorter":          func() { b.fill(0, 0, 10) },
+		"as long":          func() { b.fill(0, 5, 20) },
+		"longer":           func() { b.fill(0, 0, 30) },
+		"without its pool": func() { b.fill(1, 0, 20) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b.saved()
+			if _, err := b.client.Delete(t.Context(), prefix, clientv3.WithPrefix()); err != nil {
+				t.Fatal(err)
+			}
+			refill()
+			b.same(b.open())
+		})
 	}
-	if _, err := b.client.Delete(t.Context(), string(resp.Kvs[0].Key)); err != nil {
-		t.Fatal(err)
-	}
-	b.same(b.open())
 }
 
 // TestFileIsOnlyAFile: it can go, or be anything, at any time.

@@ -242,6 +242,20 @@ func (s *sealed) Until(moment time.Time) int64 {
 	return list[n-1].revision
 }
 
+// Later implements [projection.Sealed].
+func (s *sealed) Later(moment time.Time) time.Time {
+	next := sort.Search(len(s.passages), func(i int) bool { return s.firstRunning[i].After(moment) })
+	list := s.passagesOf(next - 1)
+	n := sort.Search(len(list), func(i int) bool { return list[i].running.After(moment) })
+	switch {
+	case n < len(list):
+		return list[n].running
+	case next < len(s.passages):
+		return s.firstRunning[next]
+	}
+	return time.Time{}
+}
+
 // Running implements [projection.Sealed].
 func (s *sealed) Running(revision int64) time.Time {
 	list := s.passagesOf(sort.Search(len(s.passages), func(i int) bool { return s.firstRevision[i] > revision }) - 1)
@@ -250,6 +264,13 @@ func (s *sealed) Running(revision int64) time.Time {
 		return time.Time{}
 	}
 	return list[n-1].running
+}
+
+// Commits implements [projection.Sealed].
+func (s *sealed) Commits(until int64) int {
+	before := sort.Search(len(s.passages), func(i int) bool { return s.firstRevision[i] > until }) - 1
+	list := s.passagesOf(before)
+	return max(before, 0)*passagesBlock + sort.Search(len(list), func(i int) bool { return list[i].revision > until })
 }
 
 // Passages implements [projection.Sealed].

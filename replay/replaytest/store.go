@@ -100,7 +100,7 @@ func (t *Teller) Write(c events.Commit) events.Record {
 	if err := guards.Apply(events.Record{Commit: c, Revision: 1}); err != nil {
 		t.t.Fatal(err)
 	}
-	ops := []clientv3.Op{t.log(c.Stream, c.ID, string(value))}
+	ops := etcdlog.PutCommit(t.prefix, c.Stream, c.ID, value)
 	after := t.values(c.Stream, *guards)
 	for key, value := range after {
 		if before[key] != value {
@@ -119,7 +119,7 @@ func (t *Teller) Write(c events.Commit) events.Record {
 // nobody in their right mind, would write.
 func (t *Teller) Raw(stream events.Stream, value string) int64 {
 	t.t.Helper()
-	return t.put(t.log(stream, t.next(t.last), value))
+	return t.put(etcdlog.PutCommit(t.prefix, stream, t.next(t.last), []byte(value))...)
 }
 
 // Forge writes a commit that the guards know nothing of.
@@ -129,7 +129,7 @@ func (t *Teller) Forge(c events.Commit) int64 {
 	if err != nil {
 		t.t.Fatal(err)
 	}
-	return t.put(t.log(c.Stream, t.next(t.last), string(value)))
+	return t.put(etcdlog.PutCommit(t.prefix, c.Stream, t.next(t.last), value)...)
 }
 
 // Spoil writes, or with an empty value deletes, any key below the prefix: what
@@ -152,10 +152,6 @@ func (t *Teller) next(at time.Time) events.ID {
 		t.t.Fatal(err)
 	}
 	return events.ID(id)
-}
-
-func (t *Teller) log(stream events.Stream, id events.ID, value string) clientv3.Op {
-	return clientv3.OpPut(t.prefix+"log/"+string(stream)+"/"+id.String(), value)
 }
 
 // values are the guards of a stream by their keys.
