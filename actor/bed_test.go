@@ -6,6 +6,7 @@ import (
 	"context"
 	"net/netip"
 	"os"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -25,8 +26,8 @@ import (
 
 var equate = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, netipx.IPRange{}), cmpopts.EquateEmpty()}
 
-// patience is how long a test waits for what must come.
-const patience = 30 * time.Second
+// patience is how long a test waits for what must come, on a machine as busy as any.
+const patience = 2 * time.Minute
 
 func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 func addr(s string) netip.Addr     { return netip.MustParseAddr(s) }
@@ -202,7 +203,11 @@ func (b *bed) agree(ref actor.Ref) {
 			b.tb.Fatal(err)
 		}
 	}
-	if diff := cmp.Diff(folded, b.guards(ref), equate); diff != "" {
+	guards := b.guards(ref)
+	if reflect.DeepEqual(folded, guards) { // of thousands of addresses a diff takes seconds
+		return
+	}
+	if diff := cmp.Diff(folded, guards, equate); diff != "" {
 		b.tb.Errorf("log and guards disagree (-log +guards):\n%s", diff)
 	}
 }

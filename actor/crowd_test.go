@@ -273,11 +273,11 @@ func TestHostsComeAndGo(t *testing.T) {
 		pools, _, err := b.log.Pools(b.ctx())
 		return err == nil && len(pools) == 0
 	})
-	streams, err := b.log.Streams(b.ctx())
+	heads, _, err := b.log.Heads(b.ctx())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range streams {
+	for s := range heads {
 		records, _, err := b.log.Read(b.ctx(), 0, nil, s)
 		if err != nil {
 			t.Fatal(err)

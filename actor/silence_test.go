@@ -119,6 +119,7 @@ func TestReleasedDuringSilence(t *testing.T) {
 	after := time.Now()
 	g.open()
 	d.settled(ref)
+	eventually(t, "the release", func() bool { return len(b.held(ref)) == 0 })
 	records, _, err := b.log.Read(b.ctx(), 0, nil, events.PoolStream(ref.Pool))
 	if err != nil {
 		t.Fatal(err)

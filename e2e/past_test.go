@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"encoding/csv"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -21,6 +22,8 @@ import (
 
 	"github.com/ipamlog/ipamlog/lab"
 )
+
+var stepsFlag = flag.Int("steps", 50, "how much happens to containers in each round of their past")
 
 // past is a host whose containers come and go, and the truth about them.
 type past struct {
@@ -44,7 +47,8 @@ func newPast(t *testing.T, l *lab.Lab, store ...string) *past {
 	p.daemon = p.Daemon(slices.Concat([]string{"--data-dir", p.dataDir(), "--listen", listen}, store)...)
 	p.start(t)
 	lab.StartEngines(t, p.Host)
-	p.api = &http.Client{Timeout: patience, Transport: &http.Transport{DialContext: p.Dial, DisableKeepAlives: true}}
+	p.api = &http.Client{Timeout: patience, Transport: &http.Transport{DialContext: p.Dial}}
+	t.Cleanup(p.api.CloseIdleConnections)
 	// Small, so that addresses are used again and again.
 	p.create(t, "n1", "--subnet", "10.50.0.0/27", "--ipam-opt", "quarantine=0", "--ipam-opt", "pick=lowest", "--ipv6", "--subnet", "fd50::/64")
 	p.create(t, "n2", "--subnet", "10.51.0.0/27", "--ipam-opt", "quarantine=0")
@@ -327,16 +331,16 @@ func (y *tally) count(t *testing.T, by string, q question, a answer) {
 func (p *past) interrogate(t *testing.T) map[*stay]answer {
 	t.Helper()
 	p.observer.end()
-	all := p.questions(4000)
+	all := p.questions(5000)
 	var y tally
 	for i, a := range p.byEnrich(t, all) {
 		y.count(t, "enrich", all[i], a)
 	}
 	for i, q := range all {
-		if i%2 == 0 {
+		if i%4 == 0 {
 			y.count(t, "the API", q, p.byAPI(t, q))
 		}
-		if i%40 == 0 {
+		if i%50 == 0 {
 			y.count(t, "who", q, p.byCommand(t, q))
 		}
 	}
@@ -352,7 +356,7 @@ func TestPast(t *testing.T) {
 	t.Parallel()
 	p := newPast(t, lab.New(t))
 	for round := range 3 {
-		p.live(t, round, 80)
+		p.live(t, round, *stepsFlag)
 	}
 	p.settled(t)
 	for s, a := range p.interrogate(t) {
@@ -400,7 +404,7 @@ func TestPastInTrouble(t *testing.T) {
 	var blind []quiet
 	for round, what := range trouble {
 		var living sync.WaitGroup
-		living.Go(func() { p.live(t, round, 60) })
+		living.Go(func() { p.live(t, round, *stepsFlag) })
 		for range 2 {
 			p.amidst(t)
 			// What has just begun may end before it is certain again whose it is.

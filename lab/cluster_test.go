@@ -51,6 +51,7 @@ func leader(t *testing.T, c *lab.Cluster) *lab.Member {
 // TestCluster ends members of a cluster, and cuts them off, in every way; what
 // was once written stays.
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t)
 	began := time.Now()
 	c := l.StartCluster(3)

@@ -38,6 +38,7 @@ func greet(h *lab.Host) error {
 
 // TestDaemon takes a daemon through its life, on a host without an engine.
 func TestDaemon(t *testing.T) {
+	t.Parallel()
 	h := lab.New(t).Host("a")
 	d := h.Daemon()
 	began := time.Now()

@@ -35,6 +35,7 @@ func (h *Host) MustDocker(t T, args ...string) string {
 func (h *Host) docker(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "docker", append([]string{"--host", "unix://" + h.Socket()}, args...)...)
 	// Whatever the user of the machine configured is not the lab's.
-	cmd.Env = append(os.Environ(), "DOCKER_CONFIG="+filepath.Join(h.dir, "docker-config"), "DOCKER_CONTEXT=")
+	cmd.Env = append(os.Environ(), "DOCKER_CONFIG="+filepath.Join(h.dir, "docker-config"), "DOCKER_CONTEXT=",
+		"GOGC=off") // it ends before its garbage matters
 	return cmd
 }

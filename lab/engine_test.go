@@ -28,6 +28,7 @@ func container(t *testing.T, h *lab.Host, name string) lab.Container {
 // TestEngine takes one engine through its life: a network, two containers that
 // see each other, and each way to end.
 func TestEngine(t *testing.T) {
+	t.Parallel()
 	h := lab.New(t).Host("a")
 	began := time.Now()
 	lab.StartEngines(t, h)
@@ -105,6 +106,7 @@ func TestEngine(t *testing.T) {
 
 // TestEnginesShareALayer2 lets containers of two engines meet over macvlan.
 func TestEnginesShareALayer2(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t)
 	hosts := []*lab.Host{l.Host("a"), l.Host("b")}
 	lab.StartEngines(t, hosts...)
@@ -137,6 +139,7 @@ func TestEnginesShareALayer2(t *testing.T) {
 
 // TestPluginDir has the engine find a socket in the plugin directory.
 func TestPluginDir(t *testing.T) {
+	t.Parallel()
 	h := lab.New(t).Host("a")
 	ln, err := net.Listen("unix", filepath.Join(h.PluginDir(), "probe.sock"))
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 )
 
 func TestHostsShareALayer2(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t)
 	a, b := l.Host("a"), l.Host("b")
 	if got := b.MustExec(t, "hostname"); got != "b" {
@@ -43,6 +44,7 @@ func TestHostsShareALayer2(t *testing.T) {
 
 // TestHostsAreMachines looks for what makes each a machine of its own.
 func TestHostsAreMachines(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t)
 	a, b := l.Host("a"), l.Host("b")
 	read := func(h *lab.Host) map[string]string {
@@ -81,6 +83,7 @@ func TestHostsAreMachines(t *testing.T) {
 
 // TestRouter has hosts in two subnets meet through the one between.
 func TestRouter(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t)
 	l.Router(netip.MustParsePrefix("10.8.0.1/24"), netip.MustParsePrefix("10.9.0.1/24"), netip.MustParsePrefix("fd00:8::1/64"))
 	a, b := l.Host("a"), l.Host("b")
@@ -195,6 +198,7 @@ func TestProcessIsOfItsHost(t *testing.T) {
 }
 
 func TestReboot(t *testing.T) {
+	t.Parallel()
 	h := lab.New(t).Host("a")
 	p, err := h.Start(exec.Command("sleep", "1000"))
 	if err != nil {

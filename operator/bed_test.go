@@ -5,7 +5,7 @@ package operator_test
 import (
 	"context"
 	"net/netip"
-	"slices"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -27,8 +27,8 @@ import (
 
 var equate = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, netipx.IPRange{}), cmpopts.EquateEmpty()}
 
-// patience is how long a test waits for what must come.
-const patience = 30 * time.Second
+// patience is how long a test waits for what must come, on a machine as busy as any.
+const patience = 2 * time.Minute
 
 const machine = "machine-1"
 
@@ -226,11 +226,12 @@ func (b *bed) keys() map[string]string {
 // agree checks of every pool that the log alone gives its guards.
 func (b *bed) agree() {
 	b.tb.Helper()
-	streams, err := b.log.Streams(b.ctx())
+	heads, _, err := b.log.Heads(b.ctx())
 	if err != nil {
 		b.tb.Fatal(err)
 	}
-	for _, stream := range slices.DeleteFunc(streams, func(s events.Stream) bool { return s == events.Catalogue }) {
+	delete(heads, events.Catalogue)
+	for stream := range heads {
 		id, err := events.ParseID(string(stream))
 		if err != nil {
 			b.tb.Fatal(err)
@@ -246,6 +247,9 @@ func (b *bed) agree() {
 			}
 		}
 		now, _ := b.guards(id)
+		if reflect.DeepEqual(folded, now) { // of thousands of addresses a diff takes seconds
+			continue
+		}
 		if diff := cmp.Diff(folded, now, equate); diff != "" {
 			b.tb.Errorf("log and guards of %s disagree (-log +guards):\n%s", stream, diff)
 		}

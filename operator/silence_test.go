@@ -60,6 +60,7 @@ func TestSilence(t *testing.T) {
 		"written, and not known": {carriedOut: true, forEver: true, written: true, mark: operator.ErrUnsettled},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // each mostly waits
 			b := newBed(t)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
