@@ -7,9 +7,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -123,6 +126,11 @@ func TestServer_likeTheCommands(t *testing.T) {
 		{"history?subject=web-1", []string{"history", "web-1"}},
 		{"history?subject=host:h1&since=" + at + "&until=" + later, []string{"history", "host:h1", "--since", at, "--until", later}},
 		{"diff?pool=web&from=" + at + "&to=" + later, []string{"diff", "web", at, later}},
+		{"holders?pool=shop_default", []string{"holders", "shop_default"}},
+		{"holders?pool=shop_default&at=" + at, []string{"holders", "shop_default", "--at", at}},
+		{"holders?pool=web&at=2025-03-01T03:25:00Z", []string{"holders", "web", "--at", "2025-03-01T03:25:00Z"}},
+		{"diff?pool=shop_default&from=@7&to=@35", []string{"diff", "shop_default", "@7", "@35"}},
+		{"history?subject=10.50.0.2&until=2099-01-01", []string{"history", "10.50.0.2", "--until", "2099-01-01"}},
 		{"diff?pool=web&from=@20&to=@21", []string{"diff", "web", "@20", "@21"}},
 		{"events", []string{"tail"}},
 		{"events?pool=web&since=@7", []string{"tail", "web", "--since", "@7"}},
@@ -232,6 +240,9 @@ func TestServer_refused(t *testing.T) {
 		{"GET", "who?address=10.50.0.2&at=2025-03-01T03:12:00+01:00", 400, "(in a URL + is a space, and %2B is a plus)"},
 		{"GET", "who?address=10.50.0.2&at=2099-01-01", 400, "still to come"},
 		{"GET", "who?address=10.50.0.2&at=@99999", 400, "still to come"},
+		{"GET", "events?since=2099-01-01", 400, "still to come"},
+		{"GET", "events?since=@99999", 400, "still to come"},
+		{"GET", "diff?pool=web&from=@3&to=@99999", 400, "still to come"},
 		{"GET", "who?address=10.50.0.2&at=2025-03-30T02:30&zone=Europe/Berlin", 400, "02:30"},
 		{"GET", "who?address=10.50.0.2&zone=../../etc/passwd", 400, "is no time zone: write one such as Europe/Berlin, or UTC"},
 		{"GET", "pools?format=table", 400, `format: "table" is not a format here: choose json, jsonl or csv`},
@@ -285,6 +296,46 @@ func TestServer_head(t *testing.T) {
 		if resp.StatusCode != http.StatusOK {
 			t.Errorf("%s: %s", target, resp.Status)
 		}
+	}
+}
+
+// Who asks from behind the last event it saw gets nothing, until there is more.
+func TestServer_resume(t *testing.T) {
+	store, teller := told(t)
+	s := server(store, api.Options{Access: local})
+	last := teller.Commit(events.PoolStream(replaytest.Web), "h1", replaytest.Clock(200, 0), events.PoolExhausted{})
+	for _, query := range []string{"", "pool=web&", "limit=3&", "until=2099-01-01&", "until=@99999&"} {
+		target := fmt.Sprintf("/api/v1/events?%ssince=@%d", query, last.Revision+1)
+		w := get(s, target)
+		if w.Code != http.StatusOK || w.Body.Len() > 0 || w.Header().Get("Ipamlog-Since-Revision") != strconv.FormatInt(last.Revision, 10) {
+			t.Errorf("%s: %d %v %s", target, w.Code, w.Header(), w.Body)
+		}
+	}
+	for target, want := range map[string]string{
+		"/api/v1/events?format=json&since=@%d":            "[]\n",
+		"/api/v1/history?format=csv&subject=c1&since=@%d": "held nothing in that time",
+	} {
+		if w := get(s, fmt.Sprintf(target, last.Revision+1)); !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s: %d %s", target, w.Code, w.Body)
+		}
+	}
+	web := httptest.NewServer(s)
+	defer web.Close()
+	resp, err := web.Client().Get(fmt.Sprintf("%s/api/v1/events?follow=true&limit=1&since=@%d", web.URL, last.Revision+1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	next := teller.Commit(events.PoolStream(replaytest.Web), "h1", replaytest.Clock(201, 0), events.PoolExhausted{})
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil || strings.Count(string(raw), "\n") != 1 || !strings.HasPrefix(string(raw), fmt.Sprintf(`{"revision":%d,`, next.Revision)) {
+		t.Errorf("%v: %s", err, raw)
+	}
+	if w := get(s, fmt.Sprintf("/api/v1/events?since=@%d", last.Revision+1)); w.Body.String() != string(raw) {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if w := get(s, fmt.Sprintf("/api/v1/events?since=@%d", next.Revision+2)); w.Code != http.StatusBadRequest {
+		t.Errorf("beyond the log: %d %s", w.Code, w.Body)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/ipamlog/ipamlog/projection"
 	"github.com/ipamlog/ipamlog/render"
 	"github.com/ipamlog/ipamlog/replay"
+	"github.com/ipamlog/ipamlog/replay/columns"
 )
 
 // pools answers which pools there are, and how full.
@@ -37,7 +38,7 @@ func holders(q *question) error {
 	if err != nil {
 		return err
 	}
-	pool, err := h.PoolAt(word, m)
+	pool, _, err := h.PoolOrNetworkAt(word, m)
 	if err != nil {
 		return err
 	}
@@ -50,6 +51,16 @@ func holdersNow(q *question, word string) error {
 		return err
 	}
 	pool, err := replay.OnePool(catalogue, word)
+	whose := q.ask
+	if errors.Is(err, replay.ErrNotFound) {
+		// The guards know no networks; the log does.
+		h, failed := q.history()
+		if failed != nil {
+			return failed
+		}
+		pool, _, err = h.PoolOrNetworkAt(word, h.Now(q.now))
+		whose = func(question func(*replay.History) error) error { return question(h) }
+	}
 	if err != nil {
 		return err
 	}
@@ -58,7 +69,7 @@ func holdersNow(q *question, word string) error {
 		return err
 	}
 	// The state does not say whose the containers are; the log does.
-	err = q.ask(func(h *replay.History) error {
+	err = whose(func(h *replay.History) error {
 		h.Attribute(holdings)
 		return nil
 	})
@@ -95,7 +106,7 @@ func who(q *question) error {
 	case len(found.Holdings) == 0:
 		return errors.WithStack(&problem{Status: http.StatusNotFound, Detail: nobody(found), Also: found})
 	case q.format == render.FormatCSV:
-		return list(q, sightingTable, found.Holdings)
+		return list(q, sightingTable, columns.Sighted(found))
 	}
 	return q.one(found)
 }
@@ -157,7 +168,7 @@ func diff(q *question) error {
 	if from.Revision > to.Revision {
 		return wrong("from is later than to: exchange them")
 	}
-	pools, err := q.pools(h)
+	pools, _, err := h.PoolsOrNetworkEver(q.given.Get("pool"))
 	if err != nil {
 		return err
 	}

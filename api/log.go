@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"context"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
@@ -22,21 +21,25 @@ import (
 
 // rebuild answers who held which address, found from the log alone.
 func rebuild(q *question) error {
-	j, err := replay.Load(q.ctx, q.source.Log, nil)
+	h, err := q.history()
 	if err != nil {
 		return err
 	}
-	m, err := q.moment(j.History, "at")
+	m, err := q.moment(h, "at")
 	if err != nil {
 		return err
 	}
 	var pools []*projection.PoolLife
 	if q.given.Has("pool") {
-		pool, err := j.PoolAt(q.given.Get("pool"), m)
+		pool, err := h.PoolAt(q.given.Get("pool"), m)
 		if err != nil {
 			return err
 		}
 		pools = append(pools, pool)
+	}
+	j, err := h.Journal(q.ctx, q.source.Log, pools, replay.Span{To: m}, nil)
+	if err != nil {
+		return err
 	}
 	held, err := j.Replay(m, pools...)
 	if err != nil {
@@ -91,7 +94,7 @@ func eventsOf(q *question) error {
 			x.streams[events.PoolStream(p.ID)] = true
 		}
 	}
-	records, _, err := q.source.Log.Read(q.ctx, h.Revision(), nil, sorted(x.streams)...)
+	records, err := h.Records(q.ctx, q.source.Log, pools, x.span, nil)
 	if err != nil {
 		return err
 	}
@@ -106,15 +109,6 @@ func eventsOf(q *question) error {
 			}
 		}
 	})
-}
-
-func sorted(streams map[events.Stream]bool) []events.Stream {
-	list := make([]events.Stream, 0, len(streams))
-	for s := range streams {
-		list = append(list, s)
-	}
-	slices.Sort(list)
-	return list
 }
 
 // tell goes over the events of a record that are asked for, and says whether

@@ -178,14 +178,18 @@ func (q *question) span(h *replay.History, from, to string) (replay.Span, error)
 	var span replay.Span
 	var err error
 	if q.given.Has(from) {
-		if span.From, err = q.place(h.Before, from); err != nil {
+		if span.From, err = q.place(h.Since, from); err != nil {
 			return span, err
 		}
 		q.understood("Since-", span.From)
 	}
-	if span.To, err = q.moment(h, to); err != nil {
-		return span, err
+	span.To = h.Now(q.now)
+	if q.given.Has(to) {
+		if span.To, err = q.place(h.Until, to); err != nil {
+			return span, err
+		}
 	}
+	q.understood("", span.To)
 	if span.From.Revision > span.To.Revision {
 		return span, wrong("%s is later than %s: exchange them", from, to)
 	}

@@ -3,6 +3,7 @@
 package api
 
 import (
+	"cmp"
 	"runtime"
 
 	"github.com/ipamlog/ipamlog/events"
@@ -21,17 +22,11 @@ type Version struct {
 
 // VersionOf describes this program; what is not known of it is empty.
 func VersionOf(version, commit string) Version {
+	const unknown = "unknown"
 	return Version{
-		Version: orUnknown(version), Commit: orUnknown(commit), Go: runtime.Version(),
+		Version: cmp.Or(version, unknown), Commit: cmp.Or(commit, unknown), Go: runtime.Version(),
 		Platform: runtime.GOOS + "/" + runtime.GOARCH, Events: events.Version, Store: etcdlog.Format,
 	}
-}
-
-func orUnknown(text string) string {
-	if text == "" {
-		return "unknown"
-	}
-	return text
 }
 
 func version(q *question) error { return q.one(q.options.Version) }

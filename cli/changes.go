@@ -25,9 +25,14 @@ import (
 // these have in common, and the log in a person's hands. empty is for a store
 // without a log.
 func changing(cmd *cobra.Command, build Build, empty emptyStore, run func(ctx context.Context, s *session, o *operator.Operator, args []string) error) *cobra.Command {
+	daemonFlags(cmd.Flags(), "host")
+	return byHand(cmd, build, empty, run)
+}
+
+// byHand is changing for a command whose --host, if it has one, is another's.
+func byHand(cmd *cobra.Command, build Build, empty emptyStore, run func(ctx context.Context, s *session, o *operator.Operator, args []string) error) *cobra.Command {
 	cmd.GroupID = GroupHand
 	cmd.Flags().Duration(timeoutFlag, storePatience, "how long to wait for an answer of the store")
-	daemonFlags(cmd.Flags(), "host")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		s, err := open(cmd, empty)
 		if err != nil {
@@ -115,13 +120,18 @@ func (s *session) report(out operator.Outcome, err error) error {
 	if err != nil {
 		return err
 	}
-	for _, note := range out.Notes {
+	return s.told(out.Said, out.Notes, out)
+}
+
+// told prints what was done, for programs as the record that out is.
+func (s *session) told(said, notes []string, out any) error {
+	for _, note := range notes {
 		s.note("ipamlog: note: %s", note)
 	}
 	if s.out.ForPrograms() {
 		return render.JSON(s.out, out)
 	}
-	for _, line := range out.Said {
+	for _, line := range said {
 		if _, err := fmt.Fprintln(s.out.Writer, render.Line(line)); err != nil {
 			return errors.Wrap(err, "print what was done")
 		}

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/projection"
 	"github.com/ipamlog/ipamlog/render"
 	"github.com/ipamlog/ipamlog/replay"
@@ -45,7 +44,7 @@ func (s *session) draw(h *replay.History, subject replay.Subject, span replay.Sp
 		From: from.In(s.zone), To: to.In(s.zone),
 		Bar:      func(l lane) render.Bar { return l.bar },
 		Right:    column("end", func(l lane) string { return orHeld(string(l.End)) }),
-		Emphasis: func(l lane) render.Emphasis { return emphasis(l.Holding, true) },
+		Emphasis: func(l lane) render.Emphasis { return emphasis(l.Holding) },
 	}
 	show := func(name string, when bool, value func(lane) string) {
 		if when {
@@ -54,7 +53,7 @@ func (s *session) draw(h *replay.History, subject replay.Subject, span replay.Sp
 	}
 	show("address", subject.Kind != "address", func(l lane) string { return l.address })
 	show("pool", len(pools) > 1, func(l lane) string { return title(l.Pool) })
-	show("container", true, func(l lane) string { return words(kindUnlessEndpoint(l.Holding), holder(l.Holding)) })
+	show("container", true, func(l lane) string { return occupant(l.Holding) })
 	show("image", s.out.Width >= roomForImages, func(l lane) string { return image(l.Holding) })
 	show("host", subject.Kind != "host", func(l lane) string { return l.Host })
 	return chart.Draw(s.out, lanes)
@@ -88,14 +87,6 @@ func (s *session) axis(span replay.Span, bounded bool, lanes []lane) (from, to t
 		to = last
 	}
 	return from, to
-}
-
-// kindUnlessEndpoint is what an address is held for where that is not plain.
-func kindUnlessEndpoint(x replay.Holding) string {
-	if x.Kind == events.Endpoint && holder(x) != "" {
-		return ""
-	}
-	return x.Kind.String()
 }
 
 func orHeld(end string) string {

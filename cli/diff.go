@@ -19,8 +19,10 @@ moments, by address: who held each at the first, and who at the second. What cam
 and went in between is left out, and so is a container that gave its address back
 and has it again; history lists those.
 
-POOL is the pool's name, its subnet, its id or the beginning of its id; a pool
-that was retired and made again under its name is one and the same.
+POOL is the pool's name, its subnet, its id or the beginning of its id; or, where
+no pool was ever called so, the name or id of a Docker network that had its
+addresses from one pool. A pool that was retired and made again under its name is
+one and the same.
 
 ` + aboutTimes + `
 
@@ -51,9 +53,12 @@ POOL means several pools; 3 there never was such a pool.`,
 		if between[0].Revision > between[1].Revision {
 			return Usagef("T1 is later than T2: exchange them")
 		}
-		pools, err := h.PoolsEver(args[0])
+		pools, network, err := h.PoolsOrNetworkEver(args[0])
 		if err != nil {
 			return err
+		}
+		if network {
+			s.networkNote(args[0], pools[0])
 		}
 		changes := h.Diff(pools, between[0], between[1])
 		if len(changes) == 0 {

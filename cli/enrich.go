@@ -16,6 +16,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ipamlog/ipamlog/enrich"
+	"github.com/ipamlog/ipamlog/projection"
+	"github.com/ipamlog/ipamlog/replay"
 )
 
 // enrichFlags are how the log is to be read.
@@ -47,10 +49,12 @@ All else of a line stays as it was.
 Where the clocks of the hosts leave open who held an address, FIELD_clock_doubt
 says from when to when they do: as FROM/TO in CSV, as an object in JSON.
 
-A line that cannot be read, is before the log of addresses began, or is later
-than the start of enrich goes through unchanged: what is written later than that
-is for another run. How many there were, why, and which was the first, standard
-error says at the end.
+A line that cannot be read, is before the log of addresses began, or is of a time
+still to come goes through unchanged. How many there were, why, and which was the
+first, standard error says at the end.
+
+A log may be one that is still written (tail -f LOG | ipamlog enrich …): lines
+later than the start wait a second or two, until what came since has been read.
 
 A field of an object within the object is written with dots: source.ip. A time
 may be written as RFC 3339 or much like it, as seconds, milli-, micro- or
@@ -144,10 +148,14 @@ func (s *session) enrich(ctx context.Context, f enrichFlags, args []string) erro
 			return err
 		}
 	}
+	o.Again = func(ctx context.Context) (*replay.History, []*projection.PoolLife, error) {
+		return s.pastOf(ctx, f.pool)
+	}
 	plain, err := enrich.Unpack(log)
 	if err != nil {
 		return err
 	}
+	s.keepIndex(ctx) // and then the history need not stay in memory
 	tell, done := s.joining()
 	sum, err := enrich.Join(ctx, plain, s.out.Writer, o, tell)
 	done()
@@ -157,13 +165,21 @@ func (s *session) enrich(ctx context.Context, f enrichFlags, args []string) erro
 	if !errors.Is(err, enrich.ErrForm) {
 		s.summarize(sum)
 	}
-	if err == nil && o.History.Err() != nil {
-		err = errors.New("the index was spoilt while it was read, and lines may lack their holders: do it again")
-	}
 	if err == nil && f.strict && sum.Unreadable() > 0 {
 		return errors.Newf("%d lines could not be read: look at the first of each kind", sum.Unreadable())
 	}
 	return errors.CombineErrors(err, plain.Close())
+}
+
+// pastOf is the history as it is now, and its pools that a word means; nil: any. It
+// says nothing, for the log is being joined.
+func (s *session) pastOf(ctx context.Context, pool string) (*replay.History, []*projection.PoolLife, error) {
+	h, err := s.index.History(ctx, nil)
+	if err != nil || pool == "" {
+		return h, nil, err
+	}
+	pools, err := h.PoolsEver(pool)
+	return h, pools, err
 }
 
 // summarize tells what became of the lines.

@@ -26,7 +26,7 @@ events of that time, as tail prints them.
 The format is jsonl unless another is asked for with -o; --events also has ecs,
 the Elastic Common Schema.
 
-` + aboutTimes + `
+` + aboutSpans + `
 
 Exit status: 0 done, also when there is nothing; 1 failed; 2 wrong usage.`,
 		Example: `  ipamlog export >holdings.jsonl
@@ -69,7 +69,7 @@ func (s *session) exportHoldings(ctx context.Context, out render.Output, since, 
 	if err != nil {
 		return err
 	}
-	stream := s.holdings(true).Stream(out)
+	stream := s.allHoldings().Stream(out)
 	for x := range h.Holdings(span) {
 		if err := stream.Write(x); err != nil {
 			return err
@@ -79,15 +79,19 @@ func (s *session) exportHoldings(ctx context.Context, out render.Output, since, 
 }
 
 func (s *session) exportEvents(ctx context.Context, out render.Output, since, until string) error {
-	j, err := s.journal(ctx)
+	h, err := s.history(ctx)
 	if err != nil {
 		return err
 	}
-	span, err := s.span(j.History, "since", since, "until", until)
+	span, err := s.span(h, "since", since, "until", until)
 	if err != nil {
 		return err
 	}
-	stream := s.eventStream(out, j.History)
+	j, err := s.journal(ctx, h, nil, span)
+	if err != nil {
+		return err
+	}
+	stream := s.eventStream(out, h)
 	for e := range j.Events(nil, span) {
 		if err := stream.write(e); err != nil {
 			return err

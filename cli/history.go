@@ -42,7 +42,7 @@ address together: a bar that goes on at the right edge is held still, and ? is
 an end whose clock contradicted the others. With -o table they are listed there
 too, with the exact times.
 
-` + aboutTimes + `
+` + aboutSpans + `
 
 Exit status: 0 done; 1 failed; 2 wrong usage, or SUBJECT means several things; 3
 the log knows no such thing, or it held nothing then.`,
@@ -74,7 +74,7 @@ the log knows no such thing, or it held nothing then.`,
 			}
 		}
 		if !drawn {
-			if err := show(s, s.holdings(true), list); err != nil {
+			if err := show(s, s.holdings(list), list); err != nil {
 				return err
 			}
 		}

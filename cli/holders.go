@@ -5,8 +5,10 @@ package cli
 import (
 	"context"
 
+	"github.com/cockroachdb/errors"
 	"github.com/spf13/cobra"
 
+	"github.com/ipamlog/ipamlog/projection"
 	"github.com/ipamlog/ipamlog/replay"
 )
 
@@ -17,7 +19,9 @@ func holdersCommand() *cobra.Command {
 		Short: "List every address held in a pool, and by whom",
 		Long: `List every address of a pool that is held now, or was at a moment, and by whom.
 
-POOL is the pool's name, its subnet, its id or the beginning of its id.
+POOL is the pool's name, its subnet, its id or the beginning of its id; or, where
+no pool is called so, the name or id of a Docker network that has its addresses
+from one pool.
 
 ` + aboutTimes + `
 
@@ -43,11 +47,12 @@ there is, or was then, no such pool.`,
 		if err != nil {
 			return err
 		}
-		pool, err := h.PoolAt(args[0], m)
+		pool, err := s.poolAt(h, args[0], m)
 		if err != nil {
 			return err
 		}
-		return show(s, s.holdings(true), h.Holders(pool, m))
+		list := h.Holders(pool, m)
+		return show(s, s.holdings(list), list)
 	})
 	momentFlag(cmd, &when, "at", "the moment to look at (default now)")
 	return cmd
@@ -59,6 +64,16 @@ func (s *session) holdersNow(ctx context.Context, word string) error {
 		return err
 	}
 	pool, err := replay.OnePool(pools, word)
+	whose := func(question func(*replay.History) error) error { return s.ask(ctx, question) }
+	if errors.Is(err, replay.ErrNotFound) {
+		// The guards know no networks; the log does.
+		h, failed := s.history(ctx)
+		if failed != nil {
+			return failed
+		}
+		pool, err = s.poolAt(h, word, h.Now(s.now))
+		whose = func(question func(*replay.History) error) error { return question(h) }
+	}
 	if err != nil {
 		return err
 	}
@@ -67,7 +82,7 @@ func (s *session) holdersNow(ctx context.Context, word string) error {
 		return err
 	}
 	if len(holdings) > 0 {
-		err = s.ask(ctx, func(h *replay.History) error {
+		err = whose(func(h *replay.History) error {
 			h.Attribute(holdings)
 			return nil
 		})
@@ -75,5 +90,19 @@ func (s *session) holdersNow(ctx context.Context, word string) error {
 	if err != nil {
 		return err
 	}
-	return show(s, s.holdings(false), holdings)
+	return show(s, s.holders(), holdings)
+}
+
+// poolAt finds the pool that a word means, or the network that it names.
+func (s *session) poolAt(h *replay.History, word string, m replay.Moment) (*projection.PoolLife, error) {
+	pool, network, err := h.PoolOrNetworkAt(word, m)
+	if network {
+		s.networkNote(word, pool)
+	}
+	return pool, err
+}
+
+// networkNote says which pool was understood.
+func (s *session) networkNote(word string, pool *projection.PoolLife) {
+	s.note("network %s has its addresses from pool %s", word, title(pool))
 }

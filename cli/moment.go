@@ -20,6 +20,13 @@ one, or as a revision of the log (@4711). What was understood is printed on
 standard error. A time with a question mark behind it comes from a clock that
 contradicted the others.`
 
+// aboutSpans is the same for what has a beginning and an end.
+const aboutSpans = aboutTimes + `
+
+The end of a span may be still to come, and is then now. Its beginning must have
+been, but for the revision next to the store's last one: who asks from behind the
+last event that was seen gets what is new, or nothing yet.`
+
 // momentFlag adds an option that takes a moment.
 func momentFlag(cmd *cobra.Command, into *string, name, usage string) {
 	cmd.Flags().Var((*momentText)(into), name, usage)
@@ -103,13 +110,17 @@ func (s *session) span(h *replay.History, fromFlag, from, toFlag, to string) (re
 	var span replay.Span
 	var err error
 	if from != "" {
-		if span.From, err = s.place(h.Before, "--"+fromFlag, from); err != nil {
+		if span.From, err = s.place(h.Since, "--"+fromFlag, from); err != nil {
 			return span, err
 		}
 		s.note("%s %s", fromFlag, s.onwards(span.From))
 	}
-	if span.To, err = s.moment(h, toFlag, to, h.Now(s.now)); err != nil {
-		return span, err
+	span.To = h.Now(s.now)
+	if to != "" {
+		if span.To, err = s.place(h.Until, "--"+toFlag, to); err != nil {
+			return span, err
+		}
+		s.note("%s %s", toFlag, s.understood(span.To))
 	}
 	if span.From.Revision > span.To.Revision {
 		return span, Usagef("--%s is later than --%s: exchange them", fromFlag, toFlag)

@@ -14,10 +14,11 @@ func poolsCommand() *cobra.Command {
 	return asking(&cobra.Command{
 		Use:   "pools",
 		Short: "List the pools and how full they are",
-		Long: `List every pool: name, id, space, subnet, ranges, size (addresses that can be
-held), held, free, suspected, the hosts that use it, and its policy; in csv and
-json also the exclusions, the hosts' ranges and the router, which a table has
-where a pool has any.
+		Long: `List every pool: name, subnet, ranges, size (addresses that can be held), held,
+free, the hosts that use it, and its policy where it is not the default. A table
+has the id where two pools have one name, and the space, what is suspected, the
+exclusions, the hosts' ranges and the router where a pool has any; csv and json
+have them always.
 
 The answer costs what is held now, however long the log is.
 

@@ -31,7 +31,7 @@ With --from or --to the events between are stepped through, with the number of
 addresses held in the pool after the commit of each. On a terminal they come as
 they came then, N times as fast; elsewhere at once.
 
-` + aboutTimes + `
+` + aboutSpans + `
 
 Unlike the other questions this one fails on what an allocator would stop at: an
 event of a newer version, or one that contradicts the state before it.
@@ -51,18 +51,22 @@ POOL means several pools; 3 there was no such pool.`,
 		if speed <= 0 {
 			return Usagef("--speed %g is no speed: write one above 0", speed)
 		}
-		j, err := s.journal(ctx)
+		h, err := s.history(ctx)
 		if err != nil {
 			return err
 		}
 		if stepping {
-			return s.step(ctx, j, args, from, to, speed)
+			return s.step(ctx, h, args, from, to, speed)
 		}
-		m, err := s.moment(j.History, "at", when, j.Now(s.now))
+		m, err := s.moment(h, "at", when, h.Now(s.now))
 		if err != nil {
 			return err
 		}
-		pools, err := poolsAt(j.History, args, m)
+		pools, err := poolsAt(h, args, m)
+		if err != nil {
+			return err
+		}
+		j, err := s.journal(ctx, h, pools, replay.Span{To: m})
 		if err != nil {
 			return err
 		}
@@ -71,7 +75,10 @@ POOL means several pools; 3 there was no such pool.`,
 			return err
 		}
 		s.note("rebuilt from %d commits", j.CommitsUntil(m))
-		return show(s, s.holdings(when != ""), held)
+		if when == "" {
+			return show(s, s.holders(), held)
+		}
+		return show(s, s.holdings(held), held)
 	})
 	momentFlag(cmd, &when, "at", "the moment to rebuild (default now)")
 	momentFlag(cmd, &from, "from", "step through the events from this moment on (default the beginning)")
@@ -97,12 +104,17 @@ func poolsEver(h *replay.History, args []string) ([]*projection.PoolLife, error)
 	return h.PoolsEver(args[0])
 }
 
-func (s *session) step(ctx context.Context, j *replay.Journal, args []string, from, to string, speed float64) error {
-	span, err := s.span(j.History, "from", from, "to", to)
+func (s *session) step(ctx context.Context, h *replay.History, args []string, from, to string, speed float64) error {
+	span, err := s.span(h, "from", from, "to", to)
 	if err != nil {
 		return err
 	}
-	pools, err := poolsEver(j.History, args)
+	pools, err := poolsEver(h, args)
+	if err != nil {
+		return err
+	}
+	// What is held at the span's beginning comes from all that was before it.
+	j, err := s.journal(ctx, h, pools, replay.Span{To: span.To})
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/ipamlog/ipamlog/config"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
+	"github.com/ipamlog/ipamlog/projection"
 	"github.com/ipamlog/ipamlog/render"
 	"github.com/ipamlog/ipamlog/replay"
 	"github.com/ipamlog/ipamlog/replay/index"
@@ -137,23 +139,27 @@ func show[T any](s *session, table render.Table[T], records []T) error {
 	return errors.Wrap(buffered.Flush(), "print the answer")
 }
 
-// journal reads the whole log. It shows how far it is where somebody watches, and
-// tells what could not be understood.
-func (s *session) journal(ctx context.Context) (*replay.Journal, error) {
+// journal adds the records of a span to the history, of some pools or, if it is nil,
+// of all. It shows how far it is where somebody watches.
+func (s *session) journal(ctx context.Context, h *replay.History, pools []*projection.PoolLife, span replay.Span) (*replay.Journal, error) {
 	progress, done := s.progress()
-	j, err := replay.Load(ctx, s.log, progress)
-	done()
-	if err != nil {
-		return nil, err
-	}
-	s.doubt(j.History)
-	return j, nil
+	defer done()
+	return h.Journal(ctx, s.log, pools, span, progress)
 }
 
 // history is every holding there ever was, of the index and what came since.
 func (s *session) history(ctx context.Context) (*replay.History, error) {
+	return s.historyBy(ctx, s.index.History)
+}
+
+// ownHistory is the same, for who goes on with it and changes it.
+func (s *session) ownHistory(ctx context.Context) (*replay.History, error) {
+	return s.historyBy(ctx, s.index.Release)
+}
+
+func (s *session) historyBy(ctx context.Context, read func(context.Context, func(int)) (*replay.History, error)) (*replay.History, error) {
 	progress, done := s.progress()
-	h, err := s.index.History(ctx, progress)
+	h, err := read(ctx, progress)
 	done()
 	if err != nil {
 		return nil, err
@@ -194,18 +200,11 @@ func (s *session) keepIndex(ctx context.Context) {
 func (s *session) doubt(h *replay.History) {
 	for _, u := range h.Timeline().Unread() {
 		warn(s.stderr, "%d events of type %q were written by a newer version (%s, first at @%d), and the answer lacks what they say: upgrade ipamlog",
-			u.Count, u.Type, orUnknown(u.Writer), u.First)
+			u.Count, u.Type, cmp.Or(u.Writer, "unknown"), u.First)
 	}
 	if m := h.Timeline().Misfits(); len(m) > 0 {
 		warn(s.stderr, "%d events contradict those before them and were passed over: look at @%s", len(m), strings.Join(m[:min(len(m), 3)], ", @"))
 	}
-}
-
-func orUnknown(text string) string {
-	if text == "" {
-		return "unknown"
-	}
-	return text
 }
 
 // progress returns what to tell of commits read, and of their end. Nothing is

@@ -3,9 +3,12 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
-	"net/netip"
+	"math/big"
+	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,14 +19,8 @@ import (
 	"github.com/ipamlog/ipamlog/projection"
 	"github.com/ipamlog/ipamlog/render"
 	"github.com/ipamlog/ipamlog/replay"
+	"github.com/ipamlog/ipamlog/replay/columns"
 )
-
-func revision(r int64) string {
-	if r == 0 {
-		return ""
-	}
-	return strconv.FormatInt(r, 10)
-}
 
 // at is a revision as people write it.
 func at(r int64) string {
@@ -49,15 +46,6 @@ func title(p *projection.PoolLife) string {
 	return replay.Title(p)
 }
 
-func subnet(p *projection.PoolLife) string {
-	if !p.Known() {
-		return ""
-	}
-	return p.Subnet.String()
-}
-
-type column = render.Column[replay.Holding]
-
 // holder is what people call who holds an address: the container, or what else is
 // known of it.
 func holder(x replay.Holding) string {
@@ -73,105 +61,130 @@ func holder(x replay.Holding) string {
 // shortID is an id of Docker's as docker itself prints it in lists.
 func shortID(id string) string { return id[:min(len(id), 12)] }
 
-func text(known *string) string {
-	if known == nil {
-		return ""
+// occupant is what a table calls who holds an address. What is in brackets is no
+// name: a container may well be called gateway.
+func occupant(x replay.Holding) string {
+	if x.Kind == events.Endpoint && holder(x) != "" {
+		return holder(x)
 	}
-	return *known
+	return words("("+x.Kind.String()+")", holder(x))
 }
 
-// holdings is the table of holdings. CSV has every column, by the names that
-// JSON has; a table those that people look for, with the ends if there are any
-// to see.
-func (s *session) holdings(ends bool) render.Table[replay.Holding] {
+// image is the image of the container, as it was asked for. As in the lists of
+// docker, a digest behind a tag is left out; one alone is as long as it need be.
+func image(x replay.Holding) string {
+	if x.Container == nil || x.Container.Image == nil {
+		return ""
+	}
+	name, _, pinned := strings.Cut(*x.Container.Image, "@")
+	if pinned && strings.Contains(path.Base(name), ":") {
+		return name
+	}
+	return digest.ReplaceAllString(*x.Container.Image, "$1")
+}
+
+var digest = regexp.MustCompile(`(\bsha256:[0-9a-f]{12})[0-9a-f]{52}\b`)
+
+// holdingColumns are the columns of holdings as people read them. A line of a table
+// has room for what is asked for most, on a terminal of 120 columns; the rest is for
+// programs.
+func (s *session) holdingColumns() []render.Column[replay.Holding] {
 	type h = replay.Holding
-	container := func(of func(replay.Container) *string) func(h) string {
-		return func(x h) string {
-			if x.Container == nil {
-				return ""
-			}
-			return text(of(*x.Container))
-		}
+	return dressed(columns.Holdings(),
+		look[h]{column: "pool", human: func(x h) string { return title(x.Pool) }},
+		look[h]{column: "container_name", heading: "CONTAINER", human: occupant},
+		look[h]{column: "container_image", heading: "IMAGE", human: image},
+		look[h]{column: "from", human: func(x h) string { return s.when(x.From) }},
+		look[h]{column: "to", human: func(x h) string { return s.when(x.To) }},
+	)
+}
+
+func (s *session) showingHoldings(names ...string) render.Table[replay.Holding] {
+	return render.Table[replay.Holding]{Columns: showing(s.holdingColumns(), names...), Emphasis: emphasis}
+}
+
+// holders is the table of those who hold addresses now.
+func (s *session) holders() render.Table[replay.Holding] {
+	return s.showingHoldings("address", "pool", "host", "mac", "container_name", "container_image", "from")
+}
+
+// holdings is the table of holdings that may have ended.
+func (s *session) holdings(list []replay.Holding) render.Table[replay.Holding] {
+	return s.showingHoldings(lasting(list)...)
+}
+
+// allHoldings is the same before anybody knows what will be in it.
+func (s *session) allHoldings() render.Table[replay.Holding] {
+	return s.showingHoldings(append(lasting(nil), "end")...)
+}
+
+// lasting are the columns that say who had what, and for how long; and how it
+// ended, if that was by anything but a release of Docker's.
+func lasting(list []replay.Holding) []string {
+	names := []string{"address", "pool", "host", "container_name", "container_image", "from", "to"}
+	if slices.ContainsFunc(list, func(x replay.Holding) bool { return x.End != "" && x.End != events.Released }) {
+		names = append(names, "end")
 	}
-	network := func(of func(replay.Network) *string) func(h) string {
-		return func(x h) string {
-			if x.Network == nil {
-				return ""
-			}
-			return text(of(*x.Network))
-		}
+	return names
+}
+
+// sightings is the table of an answer to who; people see where a holding stands to
+// the moment only if none was then.
+func (s *session) sightings(list []columns.Sighting) render.Table[columns.Sighting] {
+	holdings := make([]replay.Holding, 0, len(list))
+	missed := true
+	for _, one := range list {
+		holdings = append(holdings, one.Holding)
+		missed = missed && one.When != columns.Held
 	}
-	return render.Table[h]{
-		Columns: []column{
-			{Name: "allocation", Detail: true, Value: func(x h) string { return x.Allocation.String() }},
-			{Name: "address", Value: func(x h) string { return x.Address.String() }},
-			{Name: "pool", Value: func(x h) string { return x.Pool.Name }, Human: func(x h) string { return title(x.Pool) }},
-			{Name: "pool_id", Detail: true, Value: func(x h) string { return x.Pool.ID.String() }},
-			{Name: "subnet", Detail: true, Value: func(x h) string { return subnet(x.Pool) }},
-			{Name: "space", Detail: true, Value: func(x h) string { return string(x.Pool.Space) }},
-			{Name: "kind", Value: func(x h) string { return x.Kind.String() }},
-			{Name: "host", Value: func(x h) string { return x.Host }},
-			{Name: "mac", Value: func(x h) string { return x.MAC.String() }},
-			{Name: "endpoint", Detail: true, Value: func(x h) string { return x.Endpoint }},
-			{Name: "container_id", Detail: true, Value: container(func(c replay.Container) *string { return &c.ID })},
-			{Name: "container_name", Heading: "CONTAINER", Value: container(func(c replay.Container) *string { return c.Name }), Human: holder},
-			{Name: "container_image", Heading: "IMAGE", Value: image},
-			{Name: "container_image_id", Detail: true, Value: container(func(c replay.Container) *string { return c.ImageID })},
-			{Name: "network_id", Detail: true, Value: network(func(n replay.Network) *string { return &n.ID })},
-			{Name: "network_name", Detail: true, Value: network(func(n replay.Network) *string { return n.Name })},
-			{Name: "from", Value: func(x h) string { return replay.Stamp(x.From.Time) }, Human: func(x h) string { return s.when(x.From) }},
-			{Name: "to", Detail: !ends, Value: func(x h) string { return replay.Stamp(x.To.Time) }, Human: func(x h) string { return s.when(x.To) }},
-			{Name: "from_revision", Value: func(x h) string { return revision(x.From.Revision) }, Human: func(x h) string { return at(x.From.Revision) }},
-			{Name: "to_revision", Detail: !ends, Value: func(x h) string { return revision(x.To.Revision) }, Human: func(x h) string { return at(x.To.Revision) }},
-			{Name: "end", Detail: !ends, Value: func(x h) string { return string(x.End) }},
-			{Name: "clock_suspect", Detail: true, Value: func(x h) string { return strconv.FormatBool(x.ClockSuspect()) }},
-			{Name: "why", Detail: true, Value: func(x h) string { return x.Why }},
-		},
-		Emphasis: func(x h) render.Emphasis { return emphasis(x, ends) },
+	names := lasting(holdings)
+	if missed {
+		names = append(names, "when")
 	}
+	return render.Table[columns.Sighting]{Columns: showing(columns.Sightings(s.holdingColumns()), names...)}
 }
 
 // emphasis has people look at what is in doubt, and less at what is over.
-func emphasis(x replay.Holding, ends bool) render.Emphasis {
+func emphasis(x replay.Holding) render.Emphasis {
 	switch {
 	case x.ClockSuspect(), x.Doubt != nil:
 		return render.Notice
-	case ends && x.To.Reached():
+	case x.To.Reached():
 		return render.Faint
 	}
 	return render.Plain
 }
 
-// image is the image of the container, as it was asked for.
-func image(x replay.Holding) string {
-	if x.Container == nil {
-		return ""
-	}
-	return text(x.Container.Image)
-}
-
 // pools is the table of pools. The columns that few pools fill are in a table only
-// if one of these does.
+// if one of these does, and ids if a name means several.
 func (s *session) pools(list []replay.PoolState) render.Table[replay.PoolState] {
 	type p = replay.PoolState
-	nowhere := func(has func(p) bool) bool { return !slices.ContainsFunc(list, has) }
+	names := []string{"name", "subnet", "ranges", "size", "held", "free", "hosts", "policy"}
+	show := func(name string, has func(p) bool) {
+		if slices.ContainsFunc(list, has) {
+			names = append(names, name)
+		}
+	}
+	titles := map[string]int{}
+	for _, x := range list {
+		titles[title(x.PoolLife)]++
+	}
+	show("id", func(x p) bool { return titles[title(x.PoolLife)] > 1 })
+	show("space", func(x p) bool { return x.Space != events.Local })
+	show("suspected", func(x p) bool { return x.Suspected > 0 })
+	show("exclude", func(x p) bool { return len(x.Exclude) > 0 })
+	show("host_ranges", func(x p) bool { return len(x.HostRanges) > 0 })
+	show("router", func(x p) bool { return x.Router.IsValid() })
 	return render.Table[p]{
-		Columns: []render.Column[p]{
-			{Name: "name", Value: func(x p) string { return x.Name }},
-			{Name: "id", Value: func(x p) string { return x.ID.String() }},
-			{Name: "space", Value: func(x p) string { return string(x.Space) }},
-			{Name: "subnet", Value: func(x p) string { return x.Subnet.String() }},
-			{Name: "ranges", Value: func(x p) string { return events.FormatRanges(x.Ranges, " ") }, Human: func(x p) string { return briefly(x.Ranges) }},
-			{Name: "size", Value: func(x p) string { return x.Size.String() }},
-			{Name: "held", Value: func(x p) string { return strconv.Itoa(x.Held) }},
-			{Name: "free", Value: func(x p) string { return x.Free.String() }},
-			{Name: "suspected", Value: func(x p) string { return strconv.Itoa(x.Suspected) }},
-			{Name: "hosts", Value: func(x p) string { return strings.Join(x.Hosts, " ") }, Human: func(x p) string { return strings.Join(x.Hosts, ",") }},
-			{Name: "policy", Value: func(x p) string { return fmt.Sprint(x.Policy) }},
-			{Name: "exclude", Detail: nowhere(func(x p) bool { return len(x.Exclude) > 0 }), Value: func(x p) string { return events.FormatRanges(x.Exclude, " ") }, Human: func(x p) string { return briefly(x.Exclude) }},
-			{Name: "host_ranges", Detail: nowhere(func(x p) bool { return len(x.HostRanges) > 0 }), Value: func(x p) string { return events.FormatRanges(x.HostRanges, " ") }, Human: func(x p) string { return briefly(x.HostRanges) }},
-			{Name: "router", Detail: nowhere(func(x p) bool { return x.Router.IsValid() }), Value: func(x p) string { return router(x.Router) }},
-		},
+		Columns: showing(dressed(columns.Pools(),
+			look[p]{column: "ranges", human: func(x p) string { return briefly(x.Ranges) }},
+			look[p]{column: "size", human: func(x p) string { return roughly(x.Size) }},
+			look[p]{column: "free", human: func(x p) string { return roughly(x.Free) }},
+			look[p]{column: "hosts", human: func(x p) string { return few(x.Hosts) }},
+			look[p]{column: "policy", human: func(x p) string { return special(x.Policy) }},
+			look[p]{column: "exclude", human: func(x p) string { return briefly(x.Exclude) }},
+			look[p]{column: "host_ranges", human: func(x p) string { return briefly(x.HostRanges) }},
+		), names...),
 		Emphasis: func(x p) render.Emphasis {
 			if x.Free.Sign() <= 0 {
 				return render.Alarm
@@ -179,6 +192,32 @@ func (s *session) pools(list []replay.PoolState) render.Table[replay.PoolState] 
 			return render.Plain
 		},
 	}
+}
+
+// special is what a policy has otherwise than most.
+func special(policy events.Policy) string {
+	usual := strings.Split(events.DefaultPolicy().String(), ",")
+	parts := slices.DeleteFunc(strings.Split(policy.String(), ","), func(part string) bool { return slices.Contains(usual, part) })
+	return cmp.Or(strings.Join(parts, ","), "default")
+}
+
+// roughly writes a number that nobody reads to its last digit as 1.8e19.
+func roughly(n *big.Int) string {
+	const digits = 12
+	if text := n.String(); len(text) <= digits {
+		return text
+	}
+	return strings.Replace(new(big.Float).SetInt(n).Text('e', 1), "e+", "e", 1)
+}
+
+// few lists as many names as there is room for, and how many more there are.
+func few(names []string) string {
+	const room = 15
+	all := strings.Join(names, ",")
+	for shown := len(names) - 1; len(all) > room && shown > 0; shown-- {
+		all = strings.Join(names[:shown], ",") + ",+" + strconv.Itoa(len(names)-shown)
+	}
+	return all
 }
 
 // briefly lists the first two of them, and how many more there are.
@@ -190,16 +229,13 @@ func briefly(list []netipx.IPRange) string {
 	return events.FormatRanges(list, ",")
 }
 
-func router(a netip.Addr) string {
-	if !a.IsValid() {
-		return ""
-	}
-	return a.String()
-}
-
 // layout is written as the commands and options have it that make one.
 func layout(l events.Layout) string {
-	return words(of("range", events.FormatRanges(l.Ranges, ",")), of("exclude", events.FormatRanges(l.Exclude, ",")), of("host-range", events.FormatRanges(l.HostRanges, ",")), of("router", router(l.Router)))
+	router := ""
+	if l.Router.IsValid() {
+		router = l.Router.String()
+	}
+	return words(of("range", events.FormatRanges(l.Ranges, ",")), of("exclude", events.FormatRanges(l.Exclude, ",")), of("host-range", events.FormatRanges(l.HostRanges, ",")), of("router", router))
 }
 
 func of(what, value string) string {
@@ -209,14 +245,19 @@ func of(what, value string) string {
 	return what + "=" + value
 }
 
-// changes is the table of what became of addresses. CSV has both holdings whole.
+// changes is the table of what became of addresses. It has room for who it was, and
+// from or to when.
 func (s *session) changes() render.Table[replay.Change] {
 	type c = replay.Change
-	table := render.Table[c]{
-		Columns: []render.Column[c]{
-			{Name: "address", Value: func(x c) string { return x.Address.String() }},
-			{Name: "change", Value: func(x c) string { return x.Change }},
-		},
+	list := columns.Changes(s.holdingColumns())
+	for i := range list {
+		// Two columns have the name of each.
+		side, name, _ := strings.Cut(list[i].Name, "_")
+		list[i].Heading = strings.ToUpper(side + " " + strings.TrimSuffix(name, "_name"))
+	}
+	return render.Table[c]{
+		Columns: showing(list,
+			"address", "change", "before_host", "before_container_name", "before_to", "after_host", "after_container_name", "after_from"),
 		Emphasis: func(x c) render.Emphasis {
 			switch {
 			case x.Change == replay.Changed || doubtful(x.Before) || doubtful(x.After):
@@ -227,94 +268,51 @@ func (s *session) changes() render.Table[replay.Change] {
 			return render.Plain
 		},
 	}
-	// A table has room for who it was, and from or to when.
-	shown := map[string]bool{
-		"before_host": true, "before_container_name": true, "before_to": true,
-		"after_host": true, "after_container_name": true, "after_from": true,
-	}
-	for _, side := range []struct {
-		name string
-		of   func(c) *replay.Holding
-	}{{"before", func(x c) *replay.Holding { return x.Before }}, {"after", func(x c) *replay.Holding { return x.After }}} {
-		value := func(f func(replay.Holding) string) func(c) string {
-			return func(x c) string {
-				if side.of(x) == nil {
-					return ""
-				}
-				return f(*side.of(x))
-			}
-		}
-		for _, h := range s.holdings(true).Columns {
-			if h.Name == "address" {
-				continue
-			}
-			own := render.Column[c]{Name: side.name + "_" + h.Name, Value: value(h.Value)}
-			own.Detail = !shown[own.Name]
-			own.Heading = strings.ToUpper(side.name + " " + strings.TrimSuffix(h.Name, "_name"))
-			if h.Human != nil {
-				own.Human = value(h.Human)
-			}
-			table.Columns = append(table.Columns, own)
-		}
-	}
-	return table
 }
 
 func doubtful(x *replay.Holding) bool { return x != nil && x.Doubt != nil }
 
 // events is the table of events.
 func (s *session) events() render.Table[replay.Event] {
-	type e = replay.Event
-	return render.Table[e]{Columns: eventColumns(s, func(x e) e { return x })}
+	return render.Table[replay.Event]{Columns: s.eventColumns()}
 }
 
 // steps is the same, and what is held after each.
 func (s *session) steps() render.Table[replay.Step] {
-	type e = replay.Step
-	return render.Table[e]{Columns: append(eventColumns(s, func(x e) replay.Event { return x.Event }),
-		render.Column[e]{Name: "held", Value: func(x e) string { return strconv.Itoa(x.Held) }})}
+	return render.Table[replay.Step]{Columns: append(
+		render.Within(s.eventColumns(), func(x replay.Step) *replay.Event { return &x.Event }),
+		render.Column[replay.Step]{Name: "held", Value: func(x replay.Step) string { return strconv.Itoa(x.Held) }},
+	)}
 }
 
-func eventColumns[T any](s *session, of func(T) replay.Event) []render.Column[T] {
-	column := func(name string, width int, value func(replay.Event) string) render.Column[T] {
-		return render.Column[T]{Name: name, Width: width, Value: func(x T) string { return value(of(x)) }}
-	}
-	detail := func(name string, value func(replay.Event) string) render.Column[T] {
-		c := column(name, 0, value)
-		c.Detail = true
-		return c
-	}
-	clock := column("time", 32, func(e replay.Event) string { return replay.Stamp(e.Record.Time) })
-	clock.Human = func(x T) string {
-		r := of(x).Record
-		return s.when(projection.Mark{Revision: r.Revision, Time: r.Time, Suspect: r.ClockSuspect})
-	}
-	rev := column("revision", 8, func(e replay.Event) string { return revision(e.Record.Revision) })
-	rev.Human = func(x T) string { return "@" + of(x).Name() }
-	stream := column("stream", 12, func(e replay.Event) string { return string(e.Record.Stream) })
-	stream.Human = func(x T) string {
-		if p := of(x).Pool; p != nil {
-			return title(p)
-		}
-		return string(of(x).Record.Stream)
-	}
-	what := column("event", 40, func(e replay.Event) string {
-		raw, err := events.EncodeEvent(e.Event())
-		if err != nil {
-			return err.Error()
-		}
-		return string(raw)
-	})
-	what.Human = func(x T) string { return s.say(of(x).Event()) }
-	return []render.Column[T]{
-		rev,
-		detail("index", func(e replay.Event) string { return strconv.Itoa(e.Index) }),
-		clock,
-		column("host", 10, func(e replay.Event) string { return e.Record.Host }),
-		stream,
-		detail("commit", func(e replay.Event) string { return e.Record.ID.String() }),
-		column("type", 18, func(e replay.Event) string { return e.Event().Type() }),
-		what,
+func (s *session) eventColumns() []render.Column[replay.Event] {
+	type e = replay.Event
+	return showing(dressed(columns.Events(),
+		look[e]{column: "revision", width: 8, human: func(x e) string { return "@" + x.Name() }},
+		look[e]{column: "time", width: 32, human: func(x e) string {
+			return s.when(projection.Mark{Revision: x.Record.Revision, Time: x.Record.Time, Suspect: x.Record.ClockSuspect})
+		}},
+		look[e]{column: "host", width: 10},
+		look[e]{column: "stream", width: 12, human: func(x e) string {
+			if x.Pool != nil {
+				return title(x.Pool)
+			}
+			return string(x.Record.Stream)
+		}},
+		look[e]{column: "type", width: 18},
+		look[e]{column: "event", width: 40, human: func(x e) string { return s.say(x.Event()) }},
+	), "revision", "time", "host", "stream", "type", "event")
+}
+
+// findings is the table of what is wrong with a log.
+func (s *session) findings() render.Table[replay.Finding] {
+	type f = replay.Finding
+	return render.Table[f]{
+		Columns: showing(dressed(columns.Findings(),
+			look[f]{column: "since", human: func(x f) string { return s.when(x.Since) }},
+			look[f]{column: "since_revision", human: func(x f) string { return at(x.Since.Revision) }},
+		), "rule", "pool", "where", "since", "since_revision", "what"),
+		Emphasis: func(f) render.Emphasis { return render.Alarm },
 	}
 }
 
@@ -353,12 +351,24 @@ func (s *session) say(e events.Event) string {
 			late = "at " + s.local(e.At)
 		}
 		return words(e.Address.String(), string(e.Reason), late)
+	case events.AddressSuspected:
+		return e.Address.String()
+	case events.AddressCleared:
+		return e.Address.String()
+	case events.AddressReclaimed:
+		return e.Address.String()
+	case events.AddressConflicted:
+		return words(e.Address.String(), e.MAC.String(), e.ContainerName, shortID(e.ContainerID), "on", e.Host, of("network", e.NetworkName))
 	case events.AddressReserved:
 		return words(e.Address.String(), e.Why)
 	case events.AddressUnreserved:
 		return e.Address.String()
 	case events.HostJoined:
 		return words(e.Host, "incarnation", strconv.FormatUint(e.Incarnation, 10), e.Version)
+	case events.HostLeft:
+		return words(e.Host, "incarnation", strconv.FormatUint(e.Incarnation, 10))
+	case events.HostTakenOver:
+		return words(e.Host, "incarnation", strconv.FormatUint(e.Incarnation, 10), "taken over by", e.By)
 	case events.HostAdopted:
 		return words(e.Host, "is now machine", e.Machine)
 	case events.Unknown:

@@ -33,7 +33,7 @@ event is the same document whenever it is read, under the same event.id. Who was
 interrupted goes on with --since @REVISION, the event.sequence of the last one:
 the events of that commit come once more.
 
-` + aboutTimes + `
+` + aboutSpans + `
 
 Exit status: 0 done, or interrupted while following; 1 failed; 2 wrong usage, or
 POOL means several pools; 3 there never was such a pool.`,
@@ -45,19 +45,27 @@ POOL means several pools; 3 there never was such a pool.`,
 		Annotations:       speaksECS,
 		ValidArgsFunction: completePools,
 	}, func(ctx context.Context, s *session, args []string) error {
-		j, err := s.journal(ctx)
+		read := s.history
+		if follow {
+			read = s.ownHistory
+		}
+		h, err := read(ctx)
 		if err != nil {
 			return err
 		}
-		pools, err := poolsEver(j.History, args)
+		pools, err := poolsEver(h, args)
 		if err != nil {
 			return err
 		}
-		span, err := s.span(j.History, "since", since, "until", "")
+		span, err := s.span(h, "since", since, "until", "")
 		if err != nil {
 			return err
 		}
-		stream := s.eventStream(s.out, j.History)
+		j, err := s.journal(ctx, h, pools, span)
+		if err != nil {
+			return err
+		}
+		stream := s.eventStream(s.out, h)
 		for e := range j.Events(pools, span) {
 			if err := stream.write(e); err != nil {
 				return err

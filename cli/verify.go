@@ -86,24 +86,3 @@ func (s *session) verified(report *replay.Report) error {
 	s.note("all is well")
 	return nil
 }
-
-func (s *session) findings() render.Table[replay.Finding] {
-	type f = replay.Finding
-	return render.Table[f]{
-		Columns: []render.Column[f]{
-			{Name: "rule", Value: func(x f) string { return string(x.Rule) }},
-			{Name: "pool", Value: func(x f) string { return title(x.Pool) }},
-			{Name: "pool_id", Detail: true, Value: func(x f) string {
-				if x.Pool == nil {
-					return ""
-				}
-				return x.Pool.ID.String()
-			}},
-			{Name: "where", Value: func(x f) string { return x.Where }},
-			{Name: "since", Value: func(x f) string { return replay.Stamp(x.Since.Time) }, Human: func(x f) string { return s.when(x.Since) }},
-			{Name: "since_revision", Value: func(x f) string { return revision(x.Since.Revision) }, Human: func(x f) string { return at(x.Since.Revision) }},
-			{Name: "what", Value: func(x f) string { return x.What }},
-		},
-		Emphasis: func(f) render.Emphasis { return render.Alarm },
-	}
-}

@@ -4,13 +4,11 @@ package cli
 
 import (
 	"fmt"
-	"runtime"
 
 	"github.com/cockroachdb/errors"
 	"github.com/spf13/cobra"
 
-	"github.com/ipamlog/ipamlog/events"
-	"github.com/ipamlog/ipamlog/events/etcdlog"
+	"github.com/ipamlog/ipamlog/api"
 	"github.com/ipamlog/ipamlog/render"
 )
 
@@ -32,10 +30,7 @@ Exit status: 0 done; 2 wrong usage.`,
 				return err
 			}
 			out := render.NewOutput(cmd.OutOrStdout(), cfg.Output, cfg.NoColor)
-			v := versionInfo{
-				Version: orUnknown(build.Version), Commit: orUnknown(build.Commit), Go: runtime.Version(),
-				Platform: runtime.GOOS + "/" + runtime.GOARCH, Events: events.Version, Store: etcdlog.Format,
-			}
+			v := api.VersionOf(build.Version, build.Commit)
 			if out.ForPrograms() {
 				return render.JSON(out, v)
 			}
@@ -44,13 +39,4 @@ Exit status: 0 done; 2 wrong usage.`,
 			return errors.Wrap(err, "print the version")
 		},
 	}
-}
-
-type versionInfo struct {
-	Version  string `json:"version"`
-	Commit   string `json:"commit"`
-	Go       string `json:"go"`
-	Platform string `json:"platform"`
-	Events   int    `json:"events_format"`
-	Store    int    `json:"store_format"`
 }

@@ -9,9 +9,11 @@ import (
 	"github.com/cockroachdb/errors"
 	"github.com/spf13/cobra"
 
+	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/projection"
 	"github.com/ipamlog/ipamlog/render"
 	"github.com/ipamlog/ipamlog/replay"
+	"github.com/ipamlog/ipamlog/replay/columns"
 )
 
 func whoCommand() *cobra.Command {
@@ -32,7 +34,8 @@ such doubt.
 
 With -o json the answer is one object: address, at, at_revision, holdings; before
 and after (null if there is none) when nobody held it; and clock_doubt, from and
-to, where clocks disagreed.
+to, where clocks disagreed. With -o csv clock_doubt is true then, and empty else.
+A table tells how a holding ended where that was not by a release of Docker's.
 
 Exit status: 0 somebody held it; 1 failed; 2 wrong usage; 3 nobody held it, or
 there never was such a pool.`,
@@ -74,14 +77,8 @@ there never was such a pool.`,
 	return cmd
 }
 
-// sighting is a holding and where it stands to the moment asked about.
-type sighting struct {
-	replay.Holding
-	place string // held, before or after
-}
-
 func (s *session) answer(who replay.Who) error {
-	list := sightings(who)
+	list := columns.Sighted(who)
 	for _, x := range who.Doubts {
 		s.doubtful(x)
 	}
@@ -90,7 +87,7 @@ func (s *session) answer(who replay.Who) error {
 	case render.FormatJSON, render.FormatJSONL:
 		err = render.JSON(s.out, who)
 	default:
-		err = show(s, s.sightings(len(who.Holdings) == 0), list)
+		err = show(s, s.sightings(list), list)
 	}
 	if err != nil || len(who.Holdings) > 0 {
 		return err
@@ -123,6 +120,14 @@ func (s *session) doubtful(x replay.Holding) {
 		who, did, x.Address, s.local(clock), between, at(revision-1), at(revision))
 }
 
+// kindUnlessEndpoint is what an address is held for where that is not plain.
+func kindUnlessEndpoint(x replay.Holding) string {
+	if x.Kind == events.Endpoint && holder(x) != "" {
+		return ""
+	}
+	return x.Kind.String()
+}
+
 func aside(who replay.Who) string {
 	switch {
 	case who.Before == nil && who.After == nil:
@@ -133,36 +138,4 @@ func aside(who replay.Who) string {
 		return ": what is listed is who held it last"
 	}
 	return ": what is listed is who held it before and after"
-}
-
-func sightings(who replay.Who) []sighting {
-	var list []sighting
-	if who.Before != nil {
-		list = append(list, sighting{*who.Before, "before"})
-	}
-	for _, x := range who.Holdings {
-		list = append(list, sighting{x, "held"})
-	}
-	if who.After != nil {
-		list = append(list, sighting{*who.After, "after"})
-	}
-	return list
-}
-
-// sightings is the table of holdings with their place before them; people see
-// it only where it is not plain.
-func (s *session) sightings(missed bool) render.Table[sighting] {
-	holdings := s.holdings(true)
-	table := render.Table[sighting]{
-		Columns: []render.Column[sighting]{{Name: "when", Detail: !missed, Value: func(x sighting) string { return x.place }}},
-	}
-	for _, c := range holdings.Columns {
-		own := render.Column[sighting]{Name: c.Name, Heading: c.Heading, Detail: c.Detail, Width: c.Width}
-		own.Value = func(x sighting) string { return c.Value(x.Holding) }
-		if c.Human != nil {
-			own.Human = func(x sighting) string { return c.Human(x.Holding) }
-		}
-		table.Columns = append(table.Columns, own)
-	}
-	return table
 }

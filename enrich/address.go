@@ -10,6 +10,9 @@ import (
 // readAddress reads an address as logs have it: plain, in brackets, with a port,
 // with a zone.
 func readAddress(text string) (netip.Addr, bool) {
+	if address, ok := plainAddress(text); ok {
+		return address, true
+	}
 	text = strings.TrimSpace(text)
 	if inside, ok := strings.CutPrefix(text, "["); ok {
 		end := strings.IndexByte(inside, ']')
@@ -40,4 +43,37 @@ func isPort(text string) bool {
 		return false
 	}
 	return strings.Trim(text[1:], "0123456789") == ""
+}
+
+// plainAddress reads an IPv4 address that nothing is around, as most are.
+func plainAddress(text string) (netip.Addr, bool) {
+	const most = len("255.255.255.255")
+	if len(text) > most {
+		return netip.Addr{}, false
+	}
+	var address [4]byte
+	part, digits, n := 0, 0, 0
+	for i := range len(text) {
+		if text[i] == '.' {
+			if digits == 0 || part == 3 {
+				return netip.Addr{}, false
+			}
+			address[part] = byte(n)
+			part, digits, n = part+1, 0, 0
+			continue
+		}
+		d := text[i] - '0'
+		if d > 9 || digits > 0 && n == 0 { // a leading zero may mean another base
+			return netip.Addr{}, false
+		}
+		if n = 10*n + int(d); n > 255 {
+			return netip.Addr{}, false
+		}
+		digits++
+	}
+	if part != 3 || digits == 0 {
+		return netip.Addr{}, false
+	}
+	address[3] = byte(n)
+	return netip.AddrFrom4(address), true
 }

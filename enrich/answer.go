@@ -6,52 +6,81 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/csv"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
+	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/render"
 	"github.com/ipamlog/ipamlog/replay"
 )
 
-// answer is what is added to a record for one address.
-type answer struct {
-	text  string // cells with the delimiter before each, or a JSON array
-	held  bool
-	doubt string // JSON, or an interval; empty: the clocks leave nothing open
-}
+// form appends what is added to a record for one address: cells with the delimiter
+// before each, or a JSON array. Behind it is what is in doubt, which begins at cut;
+// where nothing is, doubt is nil and nothing is there.
+type form func(line []byte, list []replay.Holder, doubt *replay.Doubt) (written []byte, cut int)
 
-// columns are what CSV has of an address, each below FIELD_NAME, and what Zeek calls
-// their types.
+// columns are what CSV has of a holder, each below FIELD_NAME: of several holders
+// with bars between.
 var columns = []struct {
-	name, zeek string
-	of         func([]replay.Holding, *replay.Doubt) string
+	name string
+	of   func(*replay.Holder) string
 }{
-	{"container", "string", each(func(x replay.Holding) string { return text(containerOf(x).Name) })},
-	{"container_id", "string", each(func(x replay.Holding) string { return containerOf(x).ID })},
-	{"image", "string", each(func(x replay.Holding) string { return text(containerOf(x).Image) })},
-	{"host", "string", each(func(x replay.Holding) string { return x.Host })},
-	{"network", "string", each(func(x replay.Holding) string { return text(networkName(x)) })},
-	{"pool", "string", each(func(x replay.Holding) string { return x.Pool.Name })},
-	{"kind", "string", each(func(x replay.Holding) string { return x.Kind.String() })},
-	{"endpoint", "string", each(func(x replay.Holding) string { return x.Endpoint })},
-	{"holders", "count", func(list []replay.Holding, _ *replay.Doubt) string { return strconv.Itoa(len(list)) }},
-	{"clock_doubt", "string", func(_ []replay.Holding, doubt *replay.Doubt) string { return interval(doubt) }},
+	{"container", func(x *replay.Holder) string { return x.Container }},
+	{"container_id", func(x *replay.Holder) string { return x.ContainerID }},
+	{"image", func(x *replay.Holder) string { return x.Image }},
+	{"host", func(x *replay.Holder) string { return x.Host }},
+	{"network", func(x *replay.Holder) string { return x.Network }},
+	{"pool", func(x *replay.Holder) string { return x.Pool }},
+	{"kind", func(x *replay.Holder) string { return x.Kind.String() }},
+	{"endpoint", func(x *replay.Holder) string { return x.Endpoint }},
 }
 
-// each makes a cell of all holders: a bar is between them.
-func each(of func(replay.Holding) string) func([]replay.Holding, *replay.Doubt) string {
-	return func(list []replay.Holding, _ *replay.Doubt) string {
-		values := make([]string, 0, 1)
-		for _, x := range list {
-			values = append(values, of(x))
-		}
-		if !slices.ContainsFunc(values, func(v string) bool { return v != "" }) {
-			return ""
-		}
-		return harmless(strings.Join(values, "|"))
+// further are the columns behind these, and all their types as Zeek calls them.
+var (
+	further = []string{"holders", "clock_doubt"}
+	types   = strings.Repeat("\tstring", len(columns)) + "\tcount\tstring"
+)
+
+// added are the names of all columns.
+func added() []string {
+	names := make([]string, 0, len(columns)+len(further))
+	for _, c := range columns {
+		names = append(names, c.name)
 	}
+	return append(names, further...)
+}
+
+// cells is the form of a table.
+func (t *table) cells(line []byte, list []replay.Holder, doubt *replay.Doubt) (written []byte, cut int) {
+	for _, c := range columns {
+		line = append(line, t.delimiter)
+		if len(list) == 1 {
+			line = t.cell(line, c.of(&list[0]))
+			continue
+		}
+		line = t.cell(line, joined(list, c.of))
+	}
+	line = append(line, t.delimiter)
+	line = t.cell(line, strconv.Itoa(len(list)))
+	line = append(line, t.delimiter)
+	line = t.cell(line, interval(doubt))
+	return line, len(line)
+}
+
+// joined is a cell of all holders; empty if it is for each.
+func joined(list []replay.Holder, of func(*replay.Holder) string) string {
+	values, some := make([]string, len(list)), false
+	for i := range list {
+		values[i] = of(&list[i])
+		some = some || values[i] != ""
+	}
+	if !some {
+		return ""
+	}
+	return strings.Join(values, "|")
 }
 
 // interval writes a doubt as ISO 8601 does, with two dots for an end that is open.
@@ -63,27 +92,56 @@ func interval(doubt *replay.Doubt) string {
 	return end(doubt.From) + "/" + end(doubt.To)
 }
 
-// isPlain says whether a text is of letters, digits and a few signs within, which
-// mean nothing to anybody: it is the same in CSV, JSON and on a terminal. Nearly all
+// cell appends a cell as package render shows it in CSV: who named a container may
+// have had a spreadsheet in mind.
+func (t *table) cell(line []byte, text string) []byte {
+	switch {
+	case text == "" && t.zeek:
+		return append(line, '-')
+	case !isPlain(text):
+		text = harmless(text)
+	case !plain[t.delimiter]:
+		return append(line, text...)
+	}
+	return t.quoted(line, text)
+}
+
+// quoted appends a cell as it is.
+func (t *table) quoted(line []byte, text string) []byte {
+	switch {
+	case t.zeek:
+		return append(line, zeekEscapes.Replace(text)...)
+	case strings.IndexByte(text, t.delimiter) < 0 && !strings.ContainsAny(text, "\"\r\n"):
+		return append(line, text...)
+	}
+	line = append(line, '"')
+	line = append(line, strings.ReplaceAll(text, `"`, `""`)...)
+	return append(line, '"')
+}
+
+var zeekEscapes = strings.NewReplacer("\t", `\x09`, "\n", `\x0a`)
+
+// plain are letters, digits and a few signs, which mean nothing to anybody.
+var plain = func() (set [256]bool) {
+	for _, b := range []byte("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:@") {
+		set[b] = true
+	}
+	return set
+}()
+
+// isPlain says whether a text is the same in CSV, JSON and on a terminal. Nearly all
 // are.
 func isPlain(text string) bool {
 	for i := range len(text) {
-		switch b := text[i]; {
-		case b >= 'a' && b <= 'z', b >= 'A' && b <= 'Z', b >= '0' && b <= '9':
-		case i > 0 && (b == '-' || b == '_' || b == '.' || b == '/' || b == ':' || b == '@'):
-		default:
+		if !plain[text[i]] {
 			return false
 		}
 	}
-	return true
+	return text == "" || text[0] != '-' && text[0] != '@' // else it may be a formula
 }
 
-// harmless shows a text as package render does in CSV: who named a container may
-// have had a spreadsheet in mind.
+// harmless shows a text as package render does in CSV.
 func harmless(text string) string {
-	if isPlain(text) {
-		return text
-	}
 	var page bytes.Buffer
 	column := render.Column[string]{Name: "text", Value: func(text string) string { return text }}
 	// A buffer takes everything, and what was written as CSV can be read as such.
@@ -92,70 +150,65 @@ func harmless(text string) string {
 	return rows[1][0]
 }
 
-func containerOf(x replay.Holding) replay.Container {
-	if x.Container == nil {
-		return replay.Container{}
-	}
-	return *x.Container
-}
-
-func networkName(x replay.Holding) *string {
-	if x.Network == nil {
-		return nil
-	}
-	return x.Network.Name
-}
-
-func text(known *string) string {
-	if known == nil {
-		return ""
-	}
-	return *known
-}
-
-// array makes the JSON of holdings, on one line. What is not known is null.
-func array(list []replay.Holding, doubt *replay.Doubt) *answer {
-	line := []byte{'['}
-	for i, x := range list {
+// array is the form of JSON, on one line. What is not known is null.
+func array(line []byte, list []replay.Holder, doubt *replay.Doubt) (written []byte, cut int) {
+	line = append(line, '[')
+	for i := range list {
 		if i > 0 {
 			line = append(line, ',')
 		}
-		c := containerOf(x)
-		for i, m := range []struct{ name, value string }{
-			{"container", text(c.Name)},
-			{"container_id", c.ID},
-			{"image", text(c.Image)},
-			{"host", x.Host},
-			{"network", text(networkName(x))},
-			{"pool", x.Pool.Name},
-			{"kind", x.Kind.String()},
-			{"endpoint", x.Endpoint},
-			{"mac", x.MAC.String()},
-			{"allocation", x.Allocation.String()},
-			{"from", replay.Stamp(x.From.Time)},
-			{"to", replay.Stamp(x.To.Time)},
-		} {
-			line = append(line, "{,"[min(i, 1)], '"')
-			line = append(line, m.name...)
-			line = append(line, `":`...)
-			line = appendJSON(line, m.value)
-		}
-		if x.ClockSuspect() {
-			line = append(line, `,"clock_suspect":true`...)
-		}
+		line = appendHolder(line, &list[i])
+	}
+	line = append(line, ']')
+	cut = len(line)
+	if doubt != nil {
+		line = appendTime(line, `{"from":`, doubt.From)
+		line = appendTime(line, `,"to":`, doubt.To)
 		line = append(line, '}')
 	}
-	a := &answer{text: string(append(line, ']')), held: len(list) > 0}
-	if doubt != nil {
-		written := appendJSON([]byte(`{"from":`), replay.Stamp(doubt.From))
-		written = appendJSON(append(written, `,"to":`...), replay.Stamp(doubt.To))
-		a.doubt = string(append(written, '}'))
-	}
-	return a
+	return line, cut
 }
 
-// appendJSON appends a text as JSON, or null for none.
-func appendJSON(line []byte, text string) []byte {
+func appendHolder(line []byte, x *replay.Holder) []byte {
+	line = appendMember(line, `{"container":`, x.Container)
+	line = appendMember(line, `,"container_id":`, x.ContainerID)
+	line = appendMember(line, `,"image":`, x.Image)
+	line = appendMember(line, `,"host":`, x.Host)
+	line = appendMember(line, `,"network":`, x.Network)
+	line = appendMember(line, `,"pool":`, x.Pool)
+	line = appendMember(line, `,"kind":`, x.Kind.String())
+	line = appendMember(line, `,"endpoint":`, x.Endpoint)
+	line = appendMAC(line, x.MAC)
+	line = append(line, `,"allocation":"`...)
+	line = append(line, make([]byte, ulid.EncodedSize)...)
+	// There is room for it.
+	_ = ulid.ULID(x.Allocation).MarshalTextTo(line[len(line)-ulid.EncodedSize:])
+	line = append(line, '"')
+	line = appendTime(line, `,"from":`, x.From)
+	line = appendTime(line, `,"to":`, x.To)
+	if x.ClockSuspect {
+		line = append(line, `,"clock_suspect":true`...)
+	}
+	return append(line, '}')
+}
+
+func appendMAC(line []byte, mac events.MAC) []byte {
+	line = append(line, `,"mac":`...)
+	if mac == (events.MAC{}) {
+		return append(line, "null"...)
+	}
+	const digits = "0123456789abcdef"
+	mark := byte('"')
+	for _, b := range mac {
+		line = append(line, mark, digits[b>>4], digits[b&15])
+		mark = ':'
+	}
+	return append(line, '"')
+}
+
+// appendMember appends a text as JSON behind its name, or null for none.
+func appendMember(line []byte, name, text string) []byte {
+	line = append(line, name...)
 	switch {
 	case text == "":
 		return append(line, "null"...)
@@ -168,4 +221,15 @@ func appendJSON(line []byte, text string) []byte {
 	// A buffer takes everything, and no text is without a JSON form.
 	_ = render.JSON(render.Output{Writer: &value, Format: render.FormatJSONL}, text)
 	return append(line, bytes.TrimSuffix(value.Bytes(), []byte("\n"))...)
+}
+
+// appendTime appends a time as JSON behind its name, or null for none.
+func appendTime(line []byte, name string, t time.Time) []byte {
+	line = append(line, name...)
+	if t.IsZero() {
+		return append(line, "null"...)
+	}
+	line = append(line, '"')
+	line = appendStamp(line, t)
+	return append(line, '"')
 }

@@ -10,6 +10,11 @@
 // addresses, and the chunks are written in the order in which they came. Memory is
 // bounded by the bytes under way, whatever the length of the log and of its lines.
 //
+// What is known of the addresses are numbers (package replay's Lookup): a line is
+// answered without looking at the history, and an answer that was written once is
+// copied. Where a log is still being written, the history is read again for lines
+// that are later than what is known, once a second at most.
+//
 // What a log looks like is found out from how it begins: CSV with a header, tab
 // separated values as Zeek writes them, or a JSON object on each line; packed with
 // gzip or zstd or not ([Unpack]). Each of these is a dialect, which knows where a

@@ -3,18 +3,14 @@
 package enrich
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"strings"
 
 	"github.com/cockroachdb/errors"
-
-	"github.com/ipamlog/ipamlog/replay"
 )
 
 const (
-	blockSize = 256 << 10
 	// longest is how long a record may be: one that is longer goes through piece by
 	// piece.
 	longest = 16 << 20
@@ -23,62 +19,38 @@ const (
 	longestPieces = longest/chunkSize + 4
 )
 
-// blocks reads as fast as it is listened to, in a goroutine of its own, for a read
-// may wait for ever.
-func blocks(ctx context.Context, in io.Reader) (<-chan []byte, func() error) {
-	list := make(chan []byte, 4)
-	var failed error
-	go func() {
-		defer close(list)
-		for {
-			block := make([]byte, blockSize)
-			n, err := in.Read(block)
-			if n > 0 {
-				select {
-				case list <- block[:n]:
-				case <-ctx.Done():
-					return
-				}
-			}
-			if err != nil {
-				if !errors.Is(err, io.EOF) {
-					failed = errors.Wrap(err, "read the log")
-				}
-				return
-			}
-		}
-	}()
-	return list, func() error { return failed } // once the list is closed
-}
-
 // read cuts a log into chunks, as they come: one that is written slowly is joined
 // line by line.
 func (j *joint) read(ctx context.Context, in io.Reader) error {
-	list, failure := blocks(ctx, in)
+	list, failure := j.blocks(ctx, in)
 	cut := &cutter{joint: j}
+	var next *block
 	for {
-		var block []byte
-		more := false
-		select {
-		case block, more = <-list:
-		case <-ctx.Done():
+		b := next
+		if next = nil; b == nil {
+			select {
+			case b = <-list:
+			case <-ctx.Done():
+			}
 		}
 		if ctx.Err() != nil {
 			return errors.Wrap(ctx.Err(), "join the log")
 		}
-		fresh := block
-		cut.rest = append(cut.rest, block...)
-		for more && len(cut.rest) < chunkSize {
+		more := b != nil
+		for more && next == nil { // what is there already, where it was read in small parts
 			select {
-			case block, more = <-list:
-				cut.rest = append(cut.rest, block...)
-				fresh = cut.rest
+			case behind, open := <-list:
+				if more = open; open && !b.follow(behind) {
+					next = behind
+				} else if open {
+					j.done(behind)
+				}
 				continue
 			default:
 			}
 			break
 		}
-		if err := cut.send(!more, fresh); err != nil {
+		if err := cut.send(b, !more); err != nil {
 			return err
 		}
 		if !more {
@@ -93,14 +65,26 @@ type cutter struct {
 	dialect dialect // nil: not found out yet
 	rest    []byte  // not sent yet
 	begun   bool    // a record that is too long
+	of      *block  // that the text is in which is being sent; nil: in none
 }
 
-// send sends what is whole.
-func (c *cutter) send(last bool, fresh []byte) error {
-	if !last && len(c.rest) < longest && bytes.IndexByte(fresh, '\n') < 0 {
+// send sends what is whole. b is nil if no more was read.
+func (c *cutter) send(b *block, last bool) error {
+	defer c.done(b)
+	fresh := ""
+	if b != nil {
+		fresh = b.text()
+	}
+	if !last && len(c.rest)+len(fresh) < longest && strings.IndexByte(fresh, '\n') < 0 {
+		c.rest = append(c.rest, fresh...)
 		return nil // no record ends here
 	}
-	text := string(c.rest)
+	var text string
+	if b != nil && b.precede(c.rest) {
+		c.of, text = b, b.text()
+	} else {
+		c.of, text = nil, string(append(c.rest, fresh...))
+	}
 	for text != "" {
 		n, err := c.next(text, last)
 		if err != nil {
@@ -130,7 +114,8 @@ func (c *cutter) next(text string, last bool) (int, error) {
 		return c.long(text), nil
 	}
 	if n > 0 {
-		part := &chunk{dialect: c.dialect, text: text[:n], done: make(chan struct{})}
+		part := c.chunk(text[:n])
+		part.dialect = c.dialect
 		c.enter(part)
 		c.work <- part
 	}
@@ -146,9 +131,11 @@ func (c *cutter) head(text string, last bool) (int, error) {
 	if err != nil || h.dialect == nil {
 		return 0, err
 	}
-	if c.lookup == nil {
-		c.lookup = replay.NewLookup(c.History, c.Pools, h.answer)
-		c.began = c.lookup.Began()
+	if c.form == nil {
+		c.form = h.form
+		if err := c.begin(); err != nil {
+			return 0, err
+		}
 	}
 	c.dialect = h.dialect
 	if h.size > 0 {
@@ -177,7 +164,16 @@ func (c *cutter) long(text string) int {
 func (c *cutter) pass(text string, out []byte, sum Summary) {
 	sum.Bytes += int64(len(text))
 	sum.passed = int64(strings.Count(text, "\n"))
-	part := &chunk{text: text, out: out, sum: sum, done: make(chan struct{})}
+	part := c.chunk(text)
+	part.out, part.sum = out, sum
 	close(part.done)
 	c.enter(part)
+}
+
+// chunk is some of the text that is being sent.
+func (c *cutter) chunk(text string) *chunk {
+	if c.of != nil {
+		c.of.users.Add(1)
+	}
+	return &chunk{text: text, of: c.of, done: make(chan struct{})}
 }

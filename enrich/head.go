@@ -6,8 +6,6 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/errors"
-
-	"github.com/ipamlog/ipamlog/replay"
 )
 
 // head is what the beginning of a log says.
@@ -15,7 +13,7 @@ type head struct {
 	dialect dialect // nil: more is needed to tell
 	size    int     // bytes that are no records
 	out     []byte  // what becomes of them
-	answer  func([]replay.Holding, *replay.Doubt) *answer
+	form    form
 }
 
 const byteOrderMark = "\uFEFF"
@@ -36,9 +34,9 @@ func (o *Options) recognise(text string, last bool) (head, error) {
 	case first == "" && !last:
 		return head{}, nil
 	case first == "":
-		h = head{dialect: o.objects(), answer: array} // nothing is in it
+		h = head{dialect: o.objects(), form: array} // nothing is in it
 	case o.Input == JSONL, o.Input == "" && first[0] == '{':
-		h = head{dialect: o.objects(), answer: array}
+		h = head{dialect: o.objects(), form: array}
 	case o.Input == "" && first[0] == '[':
 		return head{}, errors.Mark(errors.New("the log is one JSON array: write each of its elements on a line, as jq -c '.[]' does"), ErrForm)
 	case strings.HasPrefix(rest, "#separator"), strings.HasPrefix(rest, "#fields\t"):
@@ -81,8 +79,8 @@ func (o *Options) csv(text string, last bool) (head, error) {
 		}
 		err := t.find(o, names)
 		if err == nil {
-			out := append([]byte(text[:r.body]), t.header(o.Addresses)...)
-			return head{t, r.size, append(out, text[r.body:r.size]...), t.answer}, nil
+			out := t.header([]byte(text[:r.body]), o.Addresses)
+			return head{t, r.size, append(out, text[r.body:r.size]...), t.cells}, nil
 		}
 		if len(names) > most {
 			missing, most = err, len(names)
@@ -118,8 +116,8 @@ func (o *Options) zeek(text string, last bool) (head, error) {
 		if err := t.find(o, strings.Split(names, "\t")); err != nil {
 			return head{}, err
 		}
-		out := append([]byte(text[:size+body]), t.header(o.Addresses)...)
+		out := t.header([]byte(text[:size+body]), o.Addresses)
 		size += len(line)
-		return head{t, size, append(out, line[body:]...), t.answer}, nil
+		return head{t, size, append(out, line[body:]...), t.cells}, nil
 	}
 }

@@ -39,6 +39,10 @@ type Options struct {
 	Clock     Clock    // Now: lines that are later go through unchanged
 	History   *replay.History
 	Pools     []*projection.PoolLife // nil: any
+	// Again returns the history as it is by then, with its pools, for lines that are
+	// later than Clock.Now: those of a log that is still being written. It is called
+	// by one goroutine at a time. Nil: such lines go through unchanged.
+	Again func(context.Context) (*replay.History, []*projection.PoolLife, error)
 }
 
 // Check says in a sentence what is wrong with the fields that are named.
@@ -76,7 +80,7 @@ func Join(ctx context.Context, in io.Reader, out io.Writer, o Options, progress 
 	defer stop()
 	workers := runtime.GOMAXPROCS(0)
 	room := longestPieces + 4*workers
-	j := &joint{Options: o, queue: make(chan *chunk, room), work: make(chan *chunk, room), room: make(chan struct{}, room)}
+	j := &joint{Options: o, ctx: reading, queue: make(chan *chunk, room), work: make(chan *chunk, room), room: make(chan struct{}, room)}
 	var running sync.WaitGroup
 	var failed error // the reader's
 	running.Go(func() {
@@ -99,18 +103,21 @@ func Join(ctx context.Context, in io.Reader, out io.Writer, o Options, progress 
 // joint is one run of [Join].
 type joint struct {
 	Options
-	lookup *replay.Lookup[*answer] // there before the first chunk is
-	began  time.Time               // the history
-	queue  chan *chunk             // in the order of the log
-	work   chan *chunk             // the same, in nobody's order
-	room   chan struct{}           // has one in it for each piece of the chunks under way
-	spare  sync.Pool               // of buffers that were written
+	ctx    context.Context // the run's
+	past   past            // there before the first chunk is, as is the form
+	form   form
+	queue  chan *chunk   // in the order of the log
+	work   chan *chunk   // the same, in nobody's order
+	room   chan struct{} // has one in it for each piece of the chunks under way
+	spare  sync.Pool     // of buffers that were written
+	unused sync.Pool     // of blocks
 }
 
 // chunk is some whole records on their way.
 type chunk struct {
 	dialect dialect
 	text    string
+	of      *block // that the text is in; nil: in none
 	out     []byte
 	sum     Summary
 	done    chan struct{} // closed when out and sum are there
@@ -151,6 +158,7 @@ func (j *joint) write(out io.Writer, stop func(), sum *Summary, progress func(Su
 	for c := range j.queue {
 		<-c.done
 		j.leave(c)
+		j.done(c.of)
 		if failed != nil {
 			continue
 		}
@@ -172,8 +180,11 @@ func (j *joint) write(out io.Writer, stop func(), sum *Summary, progress func(Su
 
 // join is what a worker does.
 func (j *joint) join() {
-	w := &worker{joint: j, clock: newClock(j.Clock), answers: make([]*answer, len(j.Addresses)), asked: make([]field, len(j.Addresses))}
+	w := &worker{joint: j, glance: newGlance(j.objects().wanted), clock: newClock(j.Clock), kept: make([]kept, places), found: make([]found, len(j.Addresses)), asked: make([]field, len(j.Addresses))}
 	for c := range j.work {
+		if j.Again != nil { // it may go on into the next year
+			w.clock.Now = later(time.Now(), j.Clock.Now)
+		}
 		w.out, w.sum = c.out, Summary{Bytes: int64(len(c.text))}
 		if w.out == nil {
 			w.out = w.buffer()
@@ -190,9 +201,20 @@ type worker struct {
 	clock   *clock
 	out     []byte
 	sum     Summary
-	asked   []field   // a record's addresses
-	answers []*answer // what is known of them; nil: the address is not understood
-	fields  []string  // a record's
+	asked   []field  // a record's addresses
+	found   []found  // what is known of each
+	fields  []string // a record's
+	glance  *glance  // at lines with objects
+	kept    []kept
+	holders []replay.Holder // of an answer that is being written
+	written []byte          // the same
+}
+
+// found is who held an address.
+type found struct {
+	era        *era
+	answer     replay.Answer
+	understood bool // false: it is no address, and the answer is none
 }
 
 // field is one of a record, which may not have it.
@@ -218,10 +240,10 @@ func (w *worker) ask(at field) bool {
 		return false
 	}
 	held, doubtful, all := false, false, true
-	for _, a := range w.answers {
-		all = all && a != nil
-		held = held || a != nil && a.held
-		doubtful = doubtful || a != nil && a.doubt != ""
+	for _, f := range w.found {
+		all = all && f.understood
+		held = held || f.answer.Held()
+		doubtful = doubtful || f.answer.Doubted()
 	}
 	if !all {
 		w.sum.mark(&w.sum.Partly)
@@ -245,20 +267,21 @@ func (w *worker) find(at field) Reason {
 	if reason != "" {
 		return reason
 	}
-	if moment.After(w.Clock.Now) {
+	era := w.era(moment)
+	if era == nil {
 		return timeToCome
 	}
-	there, understood, known := false, false, !moment.Before(w.began)
+	there, understood, known := false, false, !moment.Before(era.lookup.Began())
 	for i, f := range w.asked {
-		w.answers[i] = nil
+		w.found[i] = found{}
 		there = there || f.there
 		if !f.there {
 			continue
 		}
 		if address, ok := readAddress(f.text); ok {
-			a := w.lookup.Who(address, moment)
-			w.answers[i] = a
-			understood, known = true, known || a.held || a.doubt != ""
+			a := era.lookup.Who(address, moment)
+			w.found[i] = found{era, a, true}
+			understood, known = true, known || a.Held() || a.Doubted()
 		}
 	}
 	switch {

@@ -159,7 +159,7 @@ func TestJoin_unreadable(t *testing.T) {
 		"too many, quoted": {good + `,"y"`, "more or fewer fields than the header"},
 		"no time":          {"soon,10.50.0.1,x", "the time is not understood"},
 		"to come":          {"2025-03-02,10.50.0.1,x", "the time is not understood"},
-		"later":            {"2025-03-02T00:00:00Z,10.50.0.1,x", "the time is later than the history, which is that of the start"},
+		"later":            {"2025-03-02T00:00:00Z,10.50.0.1,x", "the time is later than the history"},
 		"earlier":          {"2025-03-01T02:58:59Z,10.50.0.1,x", "the time is before the log began"},
 		"no milliseconds":  {"202503010311,10.50.0.1,x", "the time is before the log began"},
 		"no address":       {then + ",localhost,x", "the address is not understood"},

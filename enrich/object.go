@@ -3,6 +3,7 @@
 package enrich
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -13,6 +14,9 @@ type objects struct {
 	time      member
 	addresses []member
 	added     []addition
+	// wanted are the names of these, in this order and each followed by the one name
+	// that has dots itself, if any has; and then those of what may have been added.
+	wanted [][]string
 }
 
 // addition is the names of what is added for an address, in JSON and with a colon,
@@ -35,9 +39,17 @@ func (o *Options) objects() *objects {
 		return member{strings.Join(parts, "."), gjson.Escape(name)}
 	}
 	d := &objects{time: at(o.Time)}
+	for _, name := range append([]string{o.Time}, o.Addresses...) {
+		path, flat := strings.Split(name, "."), []string(nil)
+		if len(path) > 1 {
+			flat = []string{name}
+		}
+		d.wanted = append(d.wanted, path, flat)
+	}
 	for _, name := range o.Addresses {
 		d.addresses = append(d.addresses, at(name))
 		d.added = append(d.added, addition{quoted(memberName(name)), quoted(prefix(name) + "_clock_doubt"), gjson.Escape(memberName(name))})
+		d.wanted = append(d.wanted, []string{memberName(name)})
 	}
 	return d
 }
@@ -55,6 +67,11 @@ func (m member) of(line string) field {
 	if !value.Exists() && m.flat != m.path {
 		value = gjson.Get(line, m.flat)
 	}
+	return simple(value)
+}
+
+// simple is a value that is a text or a number.
+func simple(value gjson.Result) field {
 	switch value.Type {
 	case gjson.String:
 		return field{value.Str, true}
@@ -90,15 +107,16 @@ func (d *objects) join(w *worker, text string) {
 		} else {
 			last := len(body) - 1
 			w.out = append(w.out, line[:last]...)
-			for i, a := range w.answers {
-				if a == nil {
+			for i, f := range w.found {
+				if !f.understood {
 					continue
 				}
+				holders, doubt := w.text(f)
 				w.out = append(append(w.out, ','), d.added[i].holders...)
-				w.out = append(w.out, a.text...)
-				if a.doubt != "" {
+				w.out = append(w.out, holders...)
+				if len(doubt) > 0 {
 					w.out = append(append(w.out, ','), d.added[i].doubt...)
-					w.out = append(w.out, a.doubt...)
+					w.out = append(w.out, doubt...)
 				}
 			}
 			w.out = append(w.out, line[last:]...)
@@ -111,20 +129,70 @@ func (d *objects) join(w *worker, text string) {
 
 // ask finds who held the addresses of a line.
 func (d *objects) ask(w *worker, line string) bool {
-	if line[len(line)-1] != '}' || tooDeep(line) || !gjson.Valid(line) || strings.TrimLeft(line, " \t\r")[0] != '{' {
-		w.refuse(notJSON)
+	at, reason := d.glance(w, line)
+	if reason == unclear {
+		at, reason = d.study(w, line)
+	}
+	if reason != "" {
+		w.refuse(reason)
 		return false
+	}
+	return w.ask(at)
+}
+
+// unclear is why there is no reason yet.
+const unclear Reason = "unclear"
+
+// glance finds the fields of a line as nearly all are.
+func (d *objects) glance(w *worker, line string) (at field, reason Reason) {
+	if w.glance == nil {
+		return field{}, unclear
+	}
+	switch w.glance.read(line) {
+	case broken:
+		return field{}, notJSON
+	case unsure:
+		return field{}, unclear
+	case whole:
+	}
+	found := w.glance.found
+	for _, there := range found[2+2*len(d.addresses):] {
+		if there != "" {
+			return field{}, joinedTwice
+		}
+	}
+	for i := range d.addresses {
+		w.asked[i] = value(found[2+2*i : 4+2*i])
+	}
+	return value(found[:2]), ""
+}
+
+// value is the first of two that is there.
+func value(of []string) field {
+	raw := cmp.Or(of[0], of[1])
+	switch {
+	case raw == "":
+		return field{}
+	case raw[0] == '"' && strings.IndexByte(raw, '\\') < 0:
+		return field{raw[1 : len(raw)-1], true}
+	}
+	return simple(gjson.Parse(raw))
+}
+
+// study finds the fields of any line.
+func (d *objects) study(w *worker, line string) (at field, reason Reason) {
+	if line[len(line)-1] != '}' || tooDeep(line) || !gjson.Valid(line) || strings.TrimLeft(line, " \t\r")[0] != '{' {
+		return field{}, notJSON
 	}
 	for _, a := range d.added {
 		if gjson.Get(line, a.path).Exists() {
-			w.refuse(joinedTwice)
-			return false
+			return field{}, joinedTwice
 		}
 	}
 	for i, m := range d.addresses {
 		w.asked[i] = m.of(line)
 	}
-	return w.ask(d.time.of(line))
+	return d.time.of(line), ""
 }
 
 // tooDeep says whether objects and arrays stand within each other deeper than

@@ -20,7 +20,7 @@ const (
 	timeUnread  Reason = "the time is not understood"
 	timeTwice   Reason = "the time was twice, for clocks were put back: --zone or a zone in the log tells"
 	timeNever   Reason = "the time never was, for clocks were put forward"
-	timeToCome  Reason = "the time is later than the history, which is that of the start"
+	timeToCome  Reason = "the time is later than the history"
 	timeBefore  Reason = "the time is before the log began"
 	noAddress   Reason = "the address is not understood"
 )

@@ -7,8 +7,6 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/errors"
-
-	"github.com/ipamlog/ipamlog/replay"
 )
 
 // table is the dialect of delimited values.
@@ -44,7 +42,7 @@ func (t *table) next(text string, last bool, fields []string) (row, bool) {
 	if !t.quotes || strings.IndexByte(text[:line.body], '"') < 0 {
 		return line, true
 	}
-	return t.quoted(text, line, last, fields)
+	return t.withQuotes(text, line, last, fields)
 }
 
 func firstLine(text string, last bool) (row, bool) {
@@ -59,9 +57,9 @@ func firstLine(text string, last bool) (row, bool) {
 	return row{size: end + 1, body: body}, true
 }
 
-// quoted reads a record with quotes in its first line. One that goes wrong ends
+// withQuotes reads a record with quotes in its first line. One that goes wrong ends
 // there: whatever the quote was, the next line is not part of it.
-func (t *table) quoted(text string, line row, last bool, fields []string) (row, bool) {
+func (t *table) withQuotes(text string, line row, last bool, fields []string) (row, bool) {
 	bad := row{size: line.size, body: line.body, reason: notCSV}
 	end := line // of the record, as far as it is known
 	pos := 0
@@ -188,9 +186,7 @@ func (t *table) add(w *worker, body string, r row) {
 	case t.zeek && body[0] == '#':
 		if strings.HasPrefix(body, "#types\t") {
 			for range w.asked {
-				for _, c := range columns {
-					w.out = append(append(w.out, '\t'), c.zeek...)
-				}
+				w.out = append(w.out, types...)
 			}
 		}
 		return
@@ -206,11 +202,13 @@ func (t *table) add(w *worker, body string, r row) {
 	if !w.ask(field{at, true}) {
 		return
 	}
-	for _, a := range w.answers {
-		if a == nil {
-			a = t.unasked()
+	for _, f := range w.found {
+		if !f.understood {
+			w.out = t.unasked(w.out)
+			continue
 		}
-		w.out = append(w.out, a.text...)
+		cells, _ := w.text(f)
+		w.out = append(w.out, cells...)
 	}
 }
 
@@ -267,9 +265,9 @@ func (t *table) find(o *Options, names []string) error {
 		}
 		t.addresses = append(t.addresses, n)
 		t.needed = max(t.needed, n+1)
-		for _, added := range columns {
-			if slices.Contains(names, name+"_"+added.name) {
-				return errors.Mark(errors.Newf("the log has a field %q already: it has been joined before", name+"_"+added.name), ErrForm)
+		for _, column := range added() {
+			if slices.Contains(names, name+"_"+column) {
+				return errors.Mark(errors.Newf("the log has a field %q already: it has been joined before", name+"_"+column), ErrForm)
 			}
 		}
 	}
@@ -285,44 +283,22 @@ func brief(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// header is the names of what is added.
-func (t *table) header(addresses []string) string {
-	var line strings.Builder
+// header appends the names of what is added.
+func (t *table) header(line []byte, addresses []string) []byte {
 	for _, name := range addresses {
-		for _, c := range columns {
-			line.WriteByte(t.delimiter)
-			line.WriteString(t.cell(name + "_" + c.name))
+		for _, column := range added() {
+			line = append(line, t.delimiter)
+			line = t.quoted(line, name+"_"+column)
 		}
 	}
-	return line.String()
-}
-
-// answer is what is added to a record for one address.
-func (t *table) answer(list []replay.Holding, doubt *replay.Doubt) *answer {
-	var line strings.Builder
-	for _, c := range columns {
-		line.WriteByte(t.delimiter)
-		line.WriteString(t.cell(c.of(list, doubt)))
-	}
-	return &answer{line.String(), len(list) > 0, interval(doubt)}
+	return line
 }
 
 // unasked is what is added for an address that is not understood.
-func (t *table) unasked() *answer {
-	return &answer{text: strings.Repeat(string(rune(t.delimiter))+t.cell(""), len(columns))}
-}
-
-// cell writes a cell.
-func (t *table) cell(text string) string {
-	switch {
-	case t.zeek && text == "":
-		return "-"
-	case t.zeek:
-		return zeekEscapes.Replace(text)
-	case strings.IndexByte(text, t.delimiter) < 0 && (isPlain(text) || !strings.ContainsAny(text, "\"\r\n")):
-		return text
+func (t *table) unasked(line []byte) []byte {
+	for range len(columns) + len(further) {
+		line = append(line, t.delimiter)
+		line = t.cell(line, "")
 	}
-	return `"` + strings.ReplaceAll(text, `"`, `""`) + `"`
+	return line
 }
-
-var zeekEscapes = strings.NewReplacer("\t", `\x09`, "\n", `\x0a`)

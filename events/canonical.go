@@ -80,6 +80,15 @@ func (r *canonical) event() Event {
 		e = r.released()
 	case r.has(`{"type":"address.attributed","allocation":"`):
 		e = r.attributed()
+	case r.has(`{"type":"address.suspected","allocation":"`):
+		id, a := r.holding()
+		e = AddressSuspected{Allocation: id, Address: a}
+	case r.has(`{"type":"address.cleared","allocation":"`):
+		id, a := r.holding()
+		e = AddressCleared{Allocation: id, Address: a}
+	case r.has(`{"type":"address.reclaimed","allocation":"`):
+		id, a := r.holding()
+		e = AddressReclaimed{Allocation: id, Address: a}
 	case r.has(`{"type":"grant.opened","grant":"`):
 		id, host, within := r.grant()
 		e = GrantOpened{Grant: id, Host: host, Range: within}
@@ -99,10 +108,16 @@ func (r *canonical) event() Event {
 	return e
 }
 
-func (r *canonical) allocated() AddressAllocated {
-	e := AddressAllocated{Allocation: r.id()}
+// holding reads by what every event about one names it.
+func (r *canonical) holding() (ID, netip.Addr) {
+	id := r.id()
 	r.expect(`,"address":"`)
-	e.Address = r.address()
+	return id, r.address()
+}
+
+func (r *canonical) allocated() AddressAllocated {
+	var e AddressAllocated
+	e.Allocation, e.Address = r.holding()
 	r.expect(`,"kind":"`)
 	e.Kind = r.kind()
 	e.Shared = r.has(`,"shared":true`)
@@ -111,9 +126,8 @@ func (r *canonical) allocated() AddressAllocated {
 }
 
 func (r *canonical) released() AddressReleased {
-	e := AddressReleased{Allocation: r.id()}
-	r.expect(`,"address":"`)
-	e.Address = r.address()
+	var e AddressReleased
+	e.Allocation, e.Address = r.holding()
 	r.expect(`,"reason":"`)
 	e.Reason = Reason(r.text())
 	if r.has(`,"at":"`) {
@@ -123,9 +137,8 @@ func (r *canonical) released() AddressReleased {
 }
 
 func (r *canonical) attributed() AddressAttributed {
-	e := AddressAttributed{Allocation: r.id()}
-	r.expect(`,"address":"`)
-	e.Address = r.address()
+	var e AddressAttributed
+	e.Allocation, e.Address = r.holding()
 	for _, f := range []struct {
 		lead string
 		into *string
@@ -183,6 +196,9 @@ func (r *canonical) allocation() Allocation {
 	}
 	r.expect(`,"commit":"`)
 	a.Commit = r.id()
+	if r.has(`,"suspected":"`) {
+		a.Suspected = r.time()
+	}
 	r.expect(`}`)
 	return a
 }

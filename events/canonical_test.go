@@ -187,6 +187,9 @@ func nearlyCanonical(tb testing.TB) []string {
 	})...)
 }
 
+// stamped is how times are written.
+const stamped = "2006-01-02T15:04:05.999999Z07:00"
+
 // nearlyCanonicalHeld are such guards of an address.
 func nearlyCanonicalHeld(tb testing.TB) []string {
 	var list []string
@@ -197,6 +200,10 @@ func nearlyCanonicalHeld(tb testing.TB) []string {
 		}
 		list = append(list, string(data))
 	}
+	list = append(list, edits(tb, list[2], map[string][]string{
+		`,"suspected":"`:     {`,"Suspected":"`, `,"later":1,"suspected":"`, `,"suspected":null,"suspected":"`, `,"suspected":"2026-11-21T12:00:00Z","suspected":"`},
+		noon.Format(stamped): {``, `noon`, `0001-01-01T00:00:00Z`, `2026-11-21T12:00:00+02:00`, `2026-11-21T12:00:00.1234567Z`, `2026-11-21T2:00:00Z`},
+	})...)
 	return append(list, edits(tb, list[0], map[string][]string{
 		`"kind":"endpoint"`:   {`"kind":"pet"`, `"kind":""`, `"kind":"endpoint","shared":false`},
 		`,"commit"`:           {`,"later":1,"commit"`, `,"why":"","commit"`},
@@ -242,7 +249,7 @@ func TestNearlyCanonicalAgrees(t *testing.T) {
 func TestWhatThereIsMuchOfIsCanonical(t *testing.T) {
 	all := samples()
 	for _, name := range []string{
-		"address.allocated", "address.released", "grant.opened", "grant.closing", "grant.closed", "grant.reopened", "void", "clock-suspect", "kinds", "reasons",
+		"address.allocated", "address.attributed", "address.released", "address.suspected", "address.cleared", "address.reclaimed", "grant.opened", "grant.closing", "grant.closed", "grant.reopened", "void", "clock-suspect", "kinds", "reasons", "reasons.more",
 	} {
 		want := all[name]
 		for i, e := range want.Events {
@@ -292,6 +299,7 @@ func holdings() []events.Held {
 	return []events.Held{
 		{{ID: allocID, Kind: events.Endpoint, Host: "h1", Grant: grantID, MAC: events.MAC{2, 0, 0, 0, 0, 1}, Endpoint: "web-1", Commit: poolID}},
 		{{ID: allocID, Kind: events.Reserved, Why: "the printer", Commit: poolID}},
+		{{ID: allocID, Kind: events.Endpoint, Host: "h1", Commit: poolID, Suspected: noon}},
 		{
 			{ID: allocID, Kind: events.Gateway, Shared: true, Host: "h1", Grant: grantID, Commit: poolID},
 			{ID: poolID, Kind: events.Gateway, Shared: true, Host: "h2", Grant: poolID, Commit: poolID},

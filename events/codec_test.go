@@ -41,6 +41,19 @@ func TestEncodeRefuses(t *testing.T) {
 		"released without an id":            events.AddressReleased{Address: addr, Reason: events.Released},
 		"released without an address":       events.AddressReleased{Allocation: allocID, Reason: events.Released},
 		"released without a reason":         events.AddressReleased{Allocation: allocID, Address: addr},
+		"suspected without an id":           events.AddressSuspected{Address: addr},
+		"suspected without an address":      events.AddressSuspected{Allocation: allocID},
+		"cleared without an id":             events.AddressCleared{Address: addr},
+		"cleared without an address":        events.AddressCleared{Allocation: allocID},
+		"reclaimed without an id":           events.AddressReclaimed{Address: addr},
+		"reclaimed IPv4 in IPv6":            events.AddressReclaimed{Allocation: allocID, Address: netip.MustParseAddr("::ffff:10.0.0.1")},
+		"conflicted without an address":     events.AddressConflicted{Host: "h1"},
+		"conflicted without a host":         events.AddressConflicted{Address: addr},
+		"left without a host":               events.HostLeft{Incarnation: 1},
+		"left without an incarnation":       events.HostLeft{Host: "h"},
+		"taken over without a host":         events.HostTakenOver{Incarnation: 1, By: "h1"},
+		"taken over without an incarnation": events.HostTakenOver{Host: "h", By: "h1"},
+		"taken over by nobody":              events.HostTakenOver{Host: "h", Incarnation: 1},
 		"joined without a host":             events.HostJoined{Machine: "m", Incarnation: 1},
 		"joined without a machine":          events.HostJoined{Host: "h", Incarnation: 1},
 		"joined without an incarnation":     events.HostJoined{Host: "h", Machine: "m"},
@@ -179,6 +192,10 @@ func TestGuardsRoundTrip(t *testing.T) {
 		events.Grant{Host: "h1", Range: netip.MustParsePrefix("10.0.0.128/25"), State: events.StateOpen, Extra: extra})
 	check(t, `{"state":"closing"}`, events.Grant{State: events.StateClosing})
 	check(t, `{"machine":"m1","incarnation":7,"later":{"a":1}}`, events.HostGuard{Machine: "m1", Incarnation: 7, Extra: extra})
+	check(t, `{"machine":"m1","incarnation":7,"left":"2026-11-21T12:00:00.123456Z","taken_over":true}`,
+		events.HostGuard{Machine: "m1", Incarnation: 7, Left: noon, TakenOver: true})
+	check(t, `{"allocations":[{"allocation":"`+allocID.String()+`","kind":"endpoint","host":"h1","commit":"`+poolID.String()+`","suspected":"2026-11-21T12:00:00.123456Z"}]}`,
+		events.Held{{ID: allocID, Kind: events.Endpoint, Host: "h1", Commit: poolID, Suspected: noon}})
 	check(t, `{"allocations":[{"allocation":"`+allocID.String()+`","kind":"gateway","shared":true,"grant":"`+grantID.String()+`","commit":"`+poolID.String()+`","later":{"a":1}},`+
 		`{"allocation":"`+poolID.String()+`","kind":"auxiliary","shared":true,"host":"h2","mac":"02:00:00:00:00:01","endpoint":"e","commit":"`+poolID.String()+`"}]}`,
 		events.Held{

@@ -73,7 +73,7 @@ func Encode(c Commit) ([]byte, error) {
 	if c.Time.IsZero() || c.Host == "" {
 		return nil, errors.Wrap(ErrInvalid, "a commit needs a time and a host")
 	}
-	c.Time = c.Time.UTC().Truncate(time.Microsecond)
+	c.Time = c.moment()
 	list := []byte{'['}
 	for i, e := range c.Events {
 		if err := e.check(); err != nil {
@@ -188,14 +188,26 @@ func decodeAnyEvent(raw json.RawMessage) (Event, error) {
 		e, err = decodeAs[AddressAttributed](body)
 	case TypeAddressReleased:
 		e, err = decodeAs[AddressReleased](body)
+	case TypeAddressSuspected:
+		e, err = decodeAs[AddressSuspected](body)
+	case TypeAddressCleared:
+		e, err = decodeAs[AddressCleared](body)
+	case TypeAddressReclaimed:
+		e, err = decodeAs[AddressReclaimed](body)
+	case TypeAddressConflicted:
+		e, err = decodeAs[AddressConflicted](body)
 	case TypeAddressReserved:
 		e, err = decodeAs[AddressReserved](body)
 	case TypeAddressUnreserved:
 		e, err = decodeAs[AddressUnreserved](body)
 	case TypeHostJoined:
 		e, err = decodeAs[HostJoined](body)
+	case TypeHostLeft:
+		e, err = decodeAs[HostLeft](body)
 	case TypeHostAdopted:
 		e, err = decodeAs[HostAdopted](body)
+	case TypeHostTakenOver:
+		e, err = decodeAs[HostTakenOver](body)
 	default:
 		if !json.Valid(raw) {
 			return nil, errors.Wrap(ErrMalformed, "an event is no JSON")

@@ -35,10 +35,16 @@ const (
 	TypeAddressAllocated  = "address.allocated"
 	TypeAddressAttributed = "address.attributed"
 	TypeAddressReleased   = "address.released"
+	TypeAddressSuspected  = "address.suspected"
+	TypeAddressCleared    = "address.cleared"
+	TypeAddressReclaimed  = "address.reclaimed"
+	TypeAddressConflicted = "address.conflicted"
 	TypeAddressReserved   = "address.reserved"
 	TypeAddressUnreserved = "address.unreserved"
 	TypeHostJoined        = "host.joined"
+	TypeHostLeft          = "host.left"
 	TypeHostAdopted       = "host.adopted"
+	TypeHostTakenOver     = "host.taken-over"
 )
 
 // PoolCreated opens a pool's stream: one subnet in one address space.
@@ -156,6 +162,47 @@ type AddressReleased struct {
 	Extra `json:"-"`
 }
 
+// AddressSuspected says that the engine of the holding's host was looked at, and does
+// not know the endpoint: its release may have been lost. It is held as before; if a
+// later look, after a grace time, still finds it unknown, it is reclaimed.
+type AddressSuspected struct {
+	Allocation ID         `json:"allocation"`
+	Address    netip.Addr `json:"address"`
+	Extra      `json:"-"`
+}
+
+// AddressCleared ends a suspicion: the engine knows the endpoint after all, or it
+// asked for its address again.
+type AddressCleared struct {
+	Allocation ID         `json:"allocation"`
+	Address    netip.Addr `json:"address"`
+	Extra      `json:"-"`
+}
+
+// AddressReclaimed ends a holding that was suspected, and that no later look found
+// either.
+type AddressReclaimed struct {
+	Allocation ID         `json:"allocation"`
+	Address    netip.Addr `json:"address"`
+	Extra      `json:"-"`
+}
+
+// AddressConflicted says that a host's engine uses an address that another holds.
+// It changes no guard: whose the address is stays as it was, and people must part
+// the two.
+type AddressConflicted struct {
+	Address netip.Addr `json:"address"`
+	Host    string     `json:"host"` // whose engine uses it
+	// What the engine told of the container that uses it; empty: it did not.
+	ContainerID   string `json:"container_id,omitempty"`
+	ContainerName string `json:"container_name,omitempty"` // without the slash
+	NetworkID     string `json:"network_id,omitempty"`
+	NetworkName   string `json:"network_name,omitempty"`
+	MAC           MAC    `json:"mac,omitzero"`
+	Holder        ID     `json:"holder,omitzero"` // the allocation that holds it; zero: not known
+	Extra         `json:"-"`
+}
+
 // AddressReserved begins a holding by which an operator keeps an address out of
 // use.
 type AddressReserved struct {
@@ -182,11 +229,29 @@ type HostJoined struct {
 	Extra       `json:"-"`
 }
 
+// HostLeft says that a host's daemon stopped in good order. What the host holds it
+// still holds.
+type HostLeft struct {
+	Host        string `json:"host"`
+	Incarnation uint64 `json:"incarnation"` // of the daemon that stopped
+	Extra       `json:"-"`
+}
+
 // HostAdopted says that an operator accepted another machine under the host's name.
 type HostAdopted struct {
 	Host        string `json:"host"`
 	Machine     string `json:"machine"` // the machine id from now on
 	Incarnation uint64 `json:"incarnation"`
+	Extra       `json:"-"`
+}
+
+// HostTakenOver says that an operator takes a dead host's addresses over. It raises
+// the host's incarnation, so that a daemon of the host that wakes up is fenced; the
+// addresses are given back by events of their own, for the reason [TakenOver].
+type HostTakenOver struct {
+	Host        string `json:"host"`
+	Incarnation uint64 `json:"incarnation"` // one above the host's last
+	By          string `json:"by"`          // the host where the operator was
 	Extra       `json:"-"`
 }
 
@@ -197,6 +262,8 @@ func AddressOf(e Event) (netip.Addr, bool) {
 	case AddressAllocated:
 		return e.Address, true
 	case AddressReleased:
+		return e.Address, true
+	case AddressReclaimed:
 		return e.Address, true
 	case AddressReserved:
 		return e.Address, true
@@ -248,6 +315,18 @@ func (AddressAttributed) Type() string { return TypeAddressAttributed }
 func (AddressReleased) Type() string { return TypeAddressReleased }
 
 // Type implements [Event].
+func (AddressSuspected) Type() string { return TypeAddressSuspected }
+
+// Type implements [Event].
+func (AddressCleared) Type() string { return TypeAddressCleared }
+
+// Type implements [Event].
+func (AddressReclaimed) Type() string { return TypeAddressReclaimed }
+
+// Type implements [Event].
+func (AddressConflicted) Type() string { return TypeAddressConflicted }
+
+// Type implements [Event].
 func (AddressReserved) Type() string { return TypeAddressReserved }
 
 // Type implements [Event].
@@ -257,7 +336,13 @@ func (AddressUnreserved) Type() string { return TypeAddressUnreserved }
 func (HostJoined) Type() string { return TypeHostJoined }
 
 // Type implements [Event].
+func (HostLeft) Type() string { return TypeHostLeft }
+
+// Type implements [Event].
 func (HostAdopted) Type() string { return TypeHostAdopted }
+
+// Type implements [Event].
+func (HostTakenOver) Type() string { return TypeHostTakenOver }
 
 // Type implements [Event].
 func (u Unknown) Type() string { return u.Name }
@@ -326,6 +411,17 @@ func (e AddressReleased) check() error {
 	return need("allocation", e.Allocation)
 }
 
+func (e AddressSuspected) check() error { return checkHolding(e.Allocation, e.Address) }
+func (e AddressCleared) check() error   { return checkHolding(e.Allocation, e.Address) }
+func (e AddressReclaimed) check() error { return checkHolding(e.Allocation, e.Address) }
+
+func (e AddressConflicted) check() error {
+	if e.Host == "" {
+		return errors.New("no host")
+	}
+	return checkAddress(e.Address)
+}
+
 func (e AddressReserved) check() error {
 	if err := checkAddress(e.Address); err != nil {
 		return err
@@ -336,15 +432,24 @@ func (e AddressReserved) check() error {
 	return need("allocation", e.Allocation)
 }
 
-func (e AddressUnreserved) check() error {
-	if err := checkAddress(e.Address); err != nil {
-		return err
-	}
-	return need("allocation", e.Allocation)
-}
+func (e AddressUnreserved) check() error { return checkHolding(e.Allocation, e.Address) }
 
 func (e HostJoined) check() error  { return checkHost(e.Host, e.Machine, e.Incarnation) }
 func (e HostAdopted) check() error { return checkHost(e.Host, e.Machine, e.Incarnation) }
+
+func (e HostLeft) check() error {
+	if e.Host == "" || e.Incarnation == 0 {
+		return errors.New("host and incarnation are both needed")
+	}
+	return nil
+}
+
+func (e HostTakenOver) check() error {
+	if e.Host == "" || e.Incarnation == 0 || e.By == "" {
+		return errors.New("host, incarnation and by whom are all needed")
+	}
+	return nil
+}
 
 // A reader passes on what it did not understand, but never writes it as its own.
 func (u Unknown) check() error {
@@ -356,6 +461,14 @@ func checkHost(host, machine string, incarnation uint64) error {
 		return errors.New("host, machine and incarnation are all needed")
 	}
 	return nil
+}
+
+// A holding is named by its allocation, beside its address.
+func checkHolding(allocation ID, a netip.Addr) error {
+	if err := checkAddress(a); err != nil {
+		return err
+	}
+	return need("allocation", allocation)
 }
 
 // One address has one name, which its guard stands under: an IPv4 address in

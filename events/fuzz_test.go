@@ -37,6 +37,11 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add([]byte(head + `"events":[{"type":"address.reserved","allocation":"01KAHR4M5N0000000000000002","address":"10.0.0.7","why":""}]}`))
 	f.Add([]byte(head + `"events":[{"type":"address.unreserved","allocation":"01KAHR4M5N0000000000000002","address":"::ffff:10.0.0.7"}]}`))
+	for _, name := range []string{"suspected", "cleared", "reclaimed", "conflicted"} {
+		f.Add([]byte(head + `"events":[{"type":"address.` + name + `","allocation":"01KAHR4M5N0000000000000002","address":"10.0.0.7","host":"h1","mac":"0242.0a32.0082","holder":""}]}`))
+		f.Add([]byte(head + `"events":[{"type":"address.` + name + `","address":"::ffff:10.0.0.7","host":null}]}`))
+	}
+	f.Add([]byte(head + `"events":[{"type":"host.left","host":"h1","incarnation":18446744073709551615},{"type":"host.taken-over","host":"h1","incarnation":2,"by":"h2"}]}`))
 	f.Add([]byte(head + `"events":[{"type":"grant.closing","type":"grant.closed","grant":"01KAHR4M5N0000000000000002"}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		commit, err := events.Decode(data)
@@ -109,6 +114,8 @@ func FuzzDecodeGuard(f *testing.F) {
 	f.Add([]byte(`{"subnet":"10.0.0.0/24","gateway":"auto","pick":"serial","quarantine":60,"x":1}`))
 	f.Add([]byte(`{"host":"h1","state":"open","range":"10.0.0.0/28"}`))
 	f.Add([]byte(`{"machine":"m1","incarnation":7}`))
+	f.Add([]byte(`{"machine":"m1","incarnation":7,"left":"2026-11-21T14:00:00.1234567+02:00","taken_over":true}`))
+	f.Add([]byte(`{"allocations":[{"allocation":"01KAHR4M5N0000000000000003","kind":"endpoint","commit":"01KAHR4M5N0000000000000001","suspected":"2026-11-21T14:00:00+02:00"}]}`))
 	f.Add([]byte(`{"allocations":[{"allocation":"01KAHR4M5N0000000000000003","kind":"gateway","shared":true,"mac":"02:00:00:00:00:01","commit":"01KAHR4M5N0000000000000001","x":1}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		fuzzGuard[events.Pool](t, data)

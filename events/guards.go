@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cockroachdb/errors"
 )
@@ -94,7 +95,10 @@ type Allocation struct {
 	Endpoint string `json:"endpoint,omitempty"`
 	Why      string `json:"why,omitempty"` // of a reservation
 	Commit   ID     `json:"commit"`        // the commit that allocated it
-	Extra    `json:"-"`
+	// Suspected is since when the host's engine does not know it; zero: it does, or
+	// was not looked at.
+	Suspected time.Time `json:"suspected,omitzero"`
+	Extra     `json:"-"`
 }
 
 // Held is the guard of one address: the allocations on it, in the order they
@@ -105,7 +109,13 @@ type Held []Allocation
 type HostGuard struct {
 	Machine     string `json:"machine"`
 	Incarnation uint64 `json:"incarnation"`
-	Extra       `json:"-"`
+	// Left is when the host's daemon stopped in good order; zero: it has not since it
+	// joined.
+	Left time.Time `json:"left,omitzero"`
+	// TakenOver says that an operator took the host's addresses over since its daemon
+	// last joined.
+	TakenOver bool `json:"taken_over,omitempty"`
+	Extra     `json:"-"`
 }
 
 // Guards is a set of guards: all of a pool's (its state), or those that one
@@ -167,7 +177,7 @@ func (g *Guards) apply(r Record, e Event) error {
 			return errors.Wrap(ErrContradiction, "an operator has laid the pool out")
 		}
 		g.Pool = Guarded[Pool]{}
-	case PoolExhausted, AddressAttributed: // no guard tells of these
+	case PoolExhausted, AddressAttributed, AddressConflicted: // no guard tells of these
 	case GrantOpened:
 		if g.Grants[e.Grant].Present() {
 			return errors.Wrapf(ErrContradiction, "grant %s exists", e.Grant)
@@ -199,12 +209,25 @@ func (g *Guards) apply(r Record, e Event) error {
 		return g.hold(r, e.Address, Allocation{ID: e.Allocation, Kind: Reserved, Why: e.Why, Commit: r.ID, Extra: e.Extra})
 	case AddressReleased:
 		return g.free(r, e.Address, e.Allocation)
+	case AddressSuspected:
+		return g.suspect(r, e.Address, e.Allocation)
+	case AddressCleared:
+		return g.clear(r, e.Address, e.Allocation)
+	case AddressReclaimed:
+		if err := g.mustSuspect(e.Address, e.Allocation); err != nil {
+			return err
+		}
+		return g.free(r, e.Address, e.Allocation)
 	case AddressUnreserved:
 		return g.free(r, e.Address, e.Allocation)
 	case HostJoined:
 		g.Hosts[e.Host] = Guarded[HostGuard]{HostGuard{Machine: e.Machine, Incarnation: e.Incarnation, Extra: e.Extra}, r.Revision}
 	case HostAdopted:
 		g.Hosts[e.Host] = Guarded[HostGuard]{HostGuard{Machine: e.Machine, Incarnation: e.Incarnation, Extra: e.Extra}, r.Revision}
+	case HostLeft:
+		return g.leave(r, e)
+	case HostTakenOver:
+		return g.takeOver(r, e)
 	case Unknown:
 		return ErrUnknownEvent
 	}
@@ -238,6 +261,93 @@ func (g *Guards) free(r Record, addr netip.Addr, allocation ID) error {
 	g.Held[addr] = Guarded[Held]{slices.Delete(slices.Clone(held), i, i+1), r.Revision}
 	return nil
 }
+
+// mustSuspect refuses an allocation that is not suspected.
+func (g *Guards) mustSuspect(addr netip.Addr, allocation ID) error {
+	held := g.Held[addr].Value
+	i := held.Index(allocation)
+	switch {
+	case i < 0:
+		return errors.Wrapf(ErrContradiction, "%s is not held by allocation %s", addr, allocation)
+	case held[i].Suspected.IsZero():
+		return errors.Wrapf(ErrContradiction, "allocation %s of %s is not suspected", allocation, addr)
+	}
+	return nil
+}
+
+func (g *Guards) suspect(r Record, addr netip.Addr, allocation ID) error {
+	held := g.Held[addr].Value
+	i := held.Index(allocation)
+	switch {
+	case i < 0:
+		return errors.Wrapf(ErrContradiction, "%s is not held by allocation %s", addr, allocation)
+	case held[i].Kind != Endpoint:
+		return errors.Wrapf(ErrContradiction, "allocation %s of %s is no endpoint's", allocation, addr)
+	case !held[i].Suspected.IsZero():
+		return errors.Wrapf(ErrContradiction, "allocation %s of %s is suspected already", allocation, addr)
+	}
+	g.setSuspected(r, addr, i, r.moment())
+	return nil
+}
+
+func (g *Guards) clear(r Record, addr netip.Addr, allocation ID) error {
+	if err := g.mustSuspect(addr, allocation); err != nil {
+		return err
+	}
+	g.setSuspected(r, addr, g.Held[addr].Value.Index(allocation), time.Time{})
+	return nil
+}
+
+func (g *Guards) setSuspected(r Record, addr netip.Addr, i int, since time.Time) {
+	held := slices.Clone(g.Held[addr].Value)
+	held[i].Suspected = since
+	g.Held[addr] = Guarded[Held]{held, r.Revision}
+}
+
+func (g *Guards) leave(r Record, e HostLeft) error {
+	host := g.Hosts[e.Host]
+	switch {
+	case !host.Present():
+		return errors.Wrapf(ErrContradiction, "host %s never joined", e.Host)
+	case host.Value.Incarnation != e.Incarnation:
+		return errors.Wrapf(ErrContradiction, "host %s is incarnation %d", e.Host, host.Value.Incarnation)
+	case !host.Value.Left.IsZero():
+		return errors.Wrapf(ErrContradiction, "host %s has left", e.Host)
+	}
+	host.Value.Left, host.Revision = r.moment(), r.Revision
+	g.Hosts[e.Host] = host
+	return nil
+}
+
+func (g *Guards) takeOver(r Record, e HostTakenOver) error {
+	host := g.Hosts[e.Host]
+	switch {
+	case !host.Present():
+		return errors.Wrapf(ErrContradiction, "host %s never joined", e.Host)
+	case host.Value.Incarnation+1 != e.Incarnation:
+		return errors.Wrapf(ErrContradiction, "host %s is incarnation %d", e.Host, host.Value.Incarnation)
+	}
+	host.Value.Incarnation, host.Value.TakenOver, host.Revision = e.Incarnation, true, r.Revision
+	g.Hosts[e.Host] = host
+	return nil
+}
+
+// Suspected counts the allocations that are suspected. It goes over all that is held.
+func (g *Guards) Suspected() int {
+	n := 0
+	for _, guard := range g.Held {
+		for _, a := range guard.Value {
+			if !a.Suspected.IsZero() {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// moment is the commit's time as readers of the log will have it: a guard written
+// with its commit says the same as one made of the log.
+func (c Commit) moment() time.Time { return c.Time.UTC().Truncate(time.Microsecond) }
 
 // Admits says whether one more allocation may join those on the address: on a
 // free one any, beside others only a shared one among shared ones.

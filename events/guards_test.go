@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/errors"
 	"github.com/google/go-cmp/cmp"
@@ -44,6 +45,24 @@ func released(n byte) events.AddressReleased {
 	return events.AddressReleased{Allocation: events.ID{15: n}, Address: addr, Reason: events.Released}
 }
 
+func endpoint(n byte) events.AddressAllocated {
+	e := allocated(n, false)
+	e.Kind = events.Endpoint
+	return e
+}
+
+func suspected(n byte) events.AddressSuspected {
+	return events.AddressSuspected{Allocation: events.ID{15: n}, Address: addr}
+}
+
+func cleared(n byte) events.AddressCleared {
+	return events.AddressCleared{Allocation: events.ID{15: n}, Address: addr}
+}
+
+func reclaimed(n byte) events.AddressReclaimed {
+	return events.AddressReclaimed{Allocation: events.ID{15: n}, Address: addr}
+}
+
 // fold applies each event as a record of its own, at revisions 10, 20, 30...
 func fold(list ...events.Event) (events.Guards, error) {
 	g := events.NewGuards()
@@ -62,6 +81,14 @@ func TestGuardsFold(t *testing.T) {
 		return events.Allocation{ID: events.ID{15: n}, Kind: events.Gateway, Shared: shared, Host: "h1", Grant: grantID, Commit: events.ID{0: 1, 15: commit}}
 	}
 	extra := events.Extra{"x": raw("1")}
+	suspicious := func(commit byte, since time.Time, x events.Extra) events.Held {
+		a := allocation(1, commit, false)
+		a.Kind, a.Suspected, a.Extra = events.Endpoint, since, x
+		return events.Held{a}
+	}
+	newer := endpoint(1)
+	newer.Extra = extra
+	h1 := events.HostJoined{Host: "h1", Machine: "a", Incarnation: 1, Extra: extra}
 	for name, tc := range map[string]struct {
 		list []events.Event
 		want func(*events.Guards)
@@ -107,7 +134,43 @@ func TestGuardsFold(t *testing.T) {
 			g.Held[addr] = events.Guarded[events.Held]{Value: events.Held{{ID: events.ID{15: 1}, Kind: events.Reserved, Why: "the printer", Commit: events.ID{0: 1}}}, Revision: 10}
 		}},
 		"a reservation given back": {[]events.Event{reserved(1), unreserved(1)}, func(*events.Guards) {}},
-		"exhausted":                {[]events.Event{events.PoolExhausted{Grant: grantID}}, func(*events.Guards) {}},
+		"a suspicion": {[]events.Event{newer, suspected(1)}, func(g *events.Guards) {
+			g.Held[addr] = events.Guarded[events.Held]{Value: suspicious(0, noon, extra), Revision: 20}
+		}},
+		"a suspicion cleared": {[]events.Event{newer, suspected(1), cleared(1)}, func(g *events.Guards) {
+			g.Held[addr] = events.Guarded[events.Held]{Value: suspicious(0, time.Time{}, extra), Revision: 30}
+		}},
+		"suspected again": {[]events.Event{endpoint(1), suspected(1), cleared(1), suspected(1)}, func(g *events.Guards) {
+			g.Held[addr] = events.Guarded[events.Held]{Value: suspicious(0, noon, nil), Revision: 40}
+		}},
+		"reclaimed":              {[]events.Event{endpoint(1), suspected(1), reclaimed(1)}, func(*events.Guards) {}},
+		"suspected and released": {[]events.Event{endpoint(1), suspected(1), released(1)}, func(*events.Guards) {}},
+		"the same endpoint anew is not suspected": {[]events.Event{endpoint(1), suspected(1), reclaimed(1), endpoint(1)}, func(g *events.Guards) {
+			g.Held[addr] = events.Guarded[events.Held]{Value: suspicious(3, time.Time{}, nil), Revision: 40}
+		}},
+		"a conflict": {[]events.Event{events.AddressConflicted{Address: addr, Host: "h2", Holder: events.ID{15: 1}}}, func(*events.Guards) {}},
+		"a host that left": {[]events.Event{h1, events.HostLeft{Host: "h1", Incarnation: 1}}, func(g *events.Guards) {
+			g.Hosts["h1"] = events.Guarded[events.HostGuard]{Value: events.HostGuard{Machine: "a", Incarnation: 1, Left: noon, Extra: extra}, Revision: 20}
+		}},
+		"a host taken over": {[]events.Event{h1, events.HostTakenOver{Host: "h1", Incarnation: 2, By: "h2"}}, func(g *events.Guards) {
+			g.Hosts["h1"] = events.Guarded[events.HostGuard]{Value: events.HostGuard{Machine: "a", Incarnation: 2, TakenOver: true, Extra: extra}, Revision: 20}
+		}},
+		"a host that left, taken over twice": {[]events.Event{
+			h1, events.HostLeft{Host: "h1", Incarnation: 1}, events.HostTakenOver{Host: "h1", Incarnation: 2, By: "h2"}, events.HostTakenOver{Host: "h1", Incarnation: 3, By: "h3"},
+		}, func(g *events.Guards) {
+			g.Hosts["h1"] = events.Guarded[events.HostGuard]{Value: events.HostGuard{Machine: "a", Incarnation: 3, Left: noon, TakenOver: true, Extra: extra}, Revision: 40}
+		}},
+		"a host that comes back": {[]events.Event{
+			h1, events.HostLeft{Host: "h1", Incarnation: 1}, events.HostTakenOver{Host: "h1", Incarnation: 2, By: "h2"}, events.HostJoined{Host: "h1", Machine: "a", Incarnation: 3},
+		}, func(g *events.Guards) {
+			g.Hosts["h1"] = events.Guarded[events.HostGuard]{Value: events.HostGuard{Machine: "a", Incarnation: 3}, Revision: 40}
+		}},
+		"a host that was taken over, adopted": {[]events.Event{
+			h1, events.HostLeft{Host: "h1", Incarnation: 1}, events.HostTakenOver{Host: "h1", Incarnation: 2, By: "h2"}, events.HostAdopted{Host: "h1", Machine: "b", Incarnation: 3},
+		}, func(g *events.Guards) {
+			g.Hosts["h1"] = events.Guarded[events.HostGuard]{Value: events.HostGuard{Machine: "b", Incarnation: 3}, Revision: 40}
+		}},
+		"exhausted": {[]events.Event{events.PoolExhausted{Grant: grantID}}, func(*events.Guards) {}},
 		"a host, started twice, replaced": {[]events.Event{
 			events.HostJoined{Host: "h1", Machine: "a", Incarnation: 1},
 			events.HostJoined{Host: "h1", Machine: "a", Incarnation: 2},
@@ -132,6 +195,10 @@ func TestGuardsFold(t *testing.T) {
 
 func TestGuardsContradictions(t *testing.T) {
 	closing, closed := events.GrantClosing{Grant: grantID}, events.GrantClosed{Grant: grantID}
+	joined, left := events.HostJoined{Host: "h1", Machine: "a", Incarnation: 5}, events.HostLeft{Host: "h1", Incarnation: 5}
+	takenOver := events.HostTakenOver{Host: "h1", Incarnation: 6, By: "h2"}
+	elsewhere := suspected(1)
+	elsewhere.Address = addr.Next()
 	for name, list := range map[string][]events.Event{
 		"a pool created twice":                   {pool, pool},
 		"a pool retired that never was":          {events.PoolRetired{Space: events.Local}},
@@ -166,6 +233,29 @@ func TestGuardsContradictions(t *testing.T) {
 		"a reserved address allocated":           {reserved(1), allocated(2, true)},
 		"a reservation given back twice":         {reserved(1), unreserved(1), unreserved(1)},
 		"a reservation that is another":          {reserved(1), unreserved(2)},
+		"nobody suspected":                       {suspected(1)},
+		"another suspected":                      {endpoint(1), suspected(2)},
+		"suspected on another address":           {endpoint(1), elsewhere},
+		"a gateway suspected":                    {allocated(1, true), suspected(1)},
+		"a reservation suspected":                {reserved(1), suspected(1)},
+		"suspected twice":                        {endpoint(1), suspected(1), suspected(1)},
+		"suspected after its release":            {endpoint(1), released(1), suspected(1)},
+		"cleared, and never suspected":           {endpoint(1), cleared(1)},
+		"cleared twice":                          {endpoint(1), suspected(1), cleared(1), cleared(1)},
+		"nobody cleared":                         {cleared(1)},
+		"another cleared":                        {endpoint(1), suspected(1), cleared(2)},
+		"reclaimed, and never suspected":         {endpoint(1), reclaimed(1)},
+		"reclaimed, and cleared before":          {endpoint(1), suspected(1), cleared(1), reclaimed(1)},
+		"reclaimed twice":                        {endpoint(1), suspected(1), reclaimed(1), reclaimed(1)},
+		"nobody reclaimed":                       {reclaimed(1)},
+		"another reclaimed":                      {endpoint(1), suspected(1), reclaimed(2)},
+		"a host left that never joined":          {left},
+		"a host left twice":                      {joined, left, left},
+		"an older daemon left":                   {joined, events.HostLeft{Host: "h1", Incarnation: 4}},
+		"a host left after it was taken over":    {joined, takenOver, left},
+		"a host taken over that never joined":    {takenOver},
+		"a host taken over that joined again":    {joined, events.HostJoined{Host: "h1", Machine: "a", Incarnation: 6}, takenOver},
+		"a host taken over with a leap":          {joined, events.HostTakenOver{Host: "h1", Incarnation: 7, By: "h2"}},
 		"an address of an earlier holding freed": {allocated(1, false), released(1), allocated(2, false), released(1)},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -211,6 +301,46 @@ func TestGuardValuesAreNotRewritten(t *testing.T) {
 	}
 	if diff := cmp.Diff(before, read, equate); diff != "" {
 		t.Errorf("changed under the reader: %s", diff)
+	}
+	if g, err = fold(endpoint(1)); err != nil {
+		t.Fatal(err)
+	}
+	read = g.Held[addr].Value
+	for i, e := range []events.Event{suspected(1), cleared(1)} {
+		if err := g.Apply(events.Record{Commit: commitOf(e), Revision: int64(100 + i)}); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := g.Suspected(), 1-i; got != want {
+			t.Errorf("%d are suspected, not %d", got, want)
+		}
+		if !read[0].Suspected.IsZero() {
+			t.Error("suspected under the reader")
+		}
+	}
+}
+
+// The writer's guards are made of the commit as it is before it is written: they must
+// not know the time better than the log.
+func TestGuardTimesAreTheLogs(t *testing.T) {
+	c := commitOf(endpoint(1), suspected(1), events.HostJoined{Host: "h1", Machine: "a", Incarnation: 1}, events.HostLeft{Host: "h1", Incarnation: 1})
+	c.Time = time.Date(2026, 11, 21, 14, 0, 0, 123456789, time.FixedZone("", 2*60*60))
+	data, err := events.Encode(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := events.Decode(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writers, readers := events.NewGuards(), events.NewGuards()
+	if err := errors.Join(writers.Apply(events.Record{Commit: c, Revision: 1}), readers.Apply(events.Record{Commit: read, Revision: 1})); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := writers.Held[addr].Value[0].Suspected, noon; got != want || got != readers.Held[addr].Value[0].Suspected {
+		t.Errorf("suspected since %v", got)
+	}
+	if got, want := writers.Hosts["h1"].Value.Left, noon; got != want || got != readers.Hosts["h1"].Value.Left {
+		t.Errorf("left at %v", got)
 	}
 }
 

@@ -75,10 +75,19 @@ func full() map[string]events.Commit {
 		"address.released": commitOf(events.AddressReleased{
 			Allocation: allocID, Address: addr, Reason: events.Released, At: noon.Add(-time.Minute),
 		}),
+		"address.suspected": commitOf(events.AddressSuspected{Allocation: allocID, Address: addr}),
+		"address.cleared":   commitOf(events.AddressCleared{Allocation: allocID, Address: addr}),
+		"address.reclaimed": commitOf(events.AddressReclaimed{Allocation: allocID, Address: addr}),
+		"address.conflicted": commitOf(events.AddressConflicted{
+			Address: addr, Host: "h2", ContainerID: "c0ffee", ContainerName: "web-1", NetworkID: "0ddba11", NetworkName: "front",
+			MAC: events.MAC{0x02, 0x42, 0x0a, 0x32, 0x00, 0x82}, Holder: allocID,
+		}),
 		"address.reserved":   commitOf(events.AddressReserved{Allocation: allocID, Address: addr, Why: "the printer"}),
 		"address.unreserved": commitOf(events.AddressUnreserved{Allocation: allocID, Address: addr}),
 		"host.joined":        commitOf(events.HostJoined{Host: "h1", Machine: "4c1d", Incarnation: 3, Version: "1.2.0"}),
+		"host.left":          commitOf(events.HostLeft{Host: "h1", Incarnation: 3}),
 		"host.adopted":       commitOf(events.HostAdopted{Host: "h1", Machine: "9f00", Incarnation: 4}),
+		"host.taken-over":    commitOf(events.HostTakenOver{Host: "h2", Incarnation: 8, By: "h1"}),
 	}
 }
 
@@ -115,6 +124,12 @@ func samples() map[string]events.Commit {
 		reasons.Events = append(reasons.Events, events.AddressReleased{Allocation: allocID, Address: netip.MustParseAddr("10.50.0.1"), Reason: r})
 	}
 	all["reasons"] = reasons
+	more := commitOf()
+	for _, r := range []events.Reason{events.Superseded, events.TakenOver} {
+		more.Events = append(more.Events, events.AddressReleased{Allocation: allocID, Address: netip.MustParseAddr("10.50.0.1"), Reason: r})
+	}
+	all["reasons.more"] = more
+	all["address.conflicted.least"] = commitOf(events.AddressConflicted{Address: netip.MustParseAddr("fd00:1::1"), Host: "h2"})
 	extra := commitOf(
 		events.GrantClosing{Grant: grantID, Extra: events.Extra{"by": raw(`{"user":"eve","why":["a","b"]}`)}},
 		events.AddressReleased{Allocation: allocID, Address: netip.MustParseAddr("10.50.0.1"), Reason: events.Released, Extra: events.Extra{"urgent": raw("true"), "nothing": raw("null")}},

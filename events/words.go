@@ -85,12 +85,14 @@ var errNewerWord = errors.New("word of a newer version")
 // Reason says why a holding ended. Values this version does not know are kept.
 type Reason string
 
-// The reasons of AddressReleased.
+// The reasons why a holding ends.
 const (
 	Released    Reason = "released"     // Docker gave it back
 	GrantEnded  Reason = "grant-closed" // its grant was closed under it
 	Compensated Reason = "compensated"  // it was committed, but nobody was told in time
 	Superseded  Reason = "superseded"   // who asked for it after has it now: on a node's mirror of a Swarm network, or as a host's own
+	TakenOver   Reason = "taken-over"   // its host was dead, and an operator gave it back
+	Reclaim     Reason = "reclaimed"    // its host's engine did not know it; said by AddressReclaimed, never by AddressReleased
 	Unreserve   Reason = "unreserved"   // an operator gave it back to the pool; said by AddressUnreserved, never by AddressReleased
 )
 

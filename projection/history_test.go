@@ -121,6 +121,13 @@ func (h *history) draw(t *rapid.T) events.Event {
 	if len(closed) > 0 {
 		kinds = append(kinds, "reopen")
 	}
+	unsuspected, suspected := h.endpoints()
+	if len(unsuspected) > 0 {
+		kinds = append(kinds, "suspect", "conflict")
+	}
+	if len(suspected) > 0 {
+		kinds = append(kinds, "clear", "reclaim")
+	}
 	reserved := h.reserved()
 	if len(reserved) > 0 {
 		kinds = append(kinds, "unreserve", "unreserve")
@@ -152,6 +159,18 @@ func (h *history) draw(t *rapid.T) events.Event {
 		addr := rapid.SampledFrom(held).Draw(t, "address")
 		a := rapid.SampledFrom(h.guards.Held[addr].Value).Draw(t, "allocation")
 		return events.AddressReleased{Allocation: a.ID, Address: addr, Reason: events.Released}
+	case "suspect":
+		x := rapid.SampledFrom(unsuspected).Draw(t, "endpoint")
+		return events.AddressSuspected{Allocation: x.allocation, Address: x.address}
+	case "clear":
+		x := rapid.SampledFrom(suspected).Draw(t, "endpoint")
+		return events.AddressCleared{Allocation: x.allocation, Address: x.address}
+	case "reclaim":
+		x := rapid.SampledFrom(suspected).Draw(t, "endpoint")
+		return events.AddressReclaimed{Allocation: x.allocation, Address: x.address}
+	case "conflict":
+		x := rapid.SampledFrom(unsuspected).Draw(t, "endpoint")
+		return events.AddressConflicted{Holder: x.allocation, Address: x.address, Host: "h2"}
 	case "reserve":
 		addr := rapid.SampledFrom(h.addrs).Draw(t, "address")
 		if h.guards.Held[addr].Present() {
@@ -178,6 +197,28 @@ func (h *history) draw(t *rapid.T) events.Event {
 		return events.PoolRetired{Space: events.Local}
 	}
 	return events.PoolExhausted{Range: h.subnet}
+}
+
+// held is an endpoint's holding.
+type held struct {
+	allocation events.ID
+	address    netip.Addr
+}
+
+// endpoints are those that are not suspected, and those that are.
+func (h *history) endpoints() (unsuspected, suspected []held) {
+	for _, address := range slices.SortedFunc(maps.Keys(h.guards.Held), netip.Addr.Compare) {
+		for _, a := range h.guards.Held[address].Value {
+			switch {
+			case a.Kind != events.Endpoint:
+			case a.Suspected.IsZero():
+				unsuspected = append(unsuspected, held{a.ID, address})
+			default:
+				suspected = append(suspected, held{a.ID, address})
+			}
+		}
+	}
+	return unsuspected, suspected
 }
 
 // reserved are the addresses that an operator keeps out of use.

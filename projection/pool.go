@@ -127,6 +127,10 @@ func (p *Pool) HeldAll() iter.Seq2[netip.Addr, events.Guarded[events.Held]] {
 // Count is the number of addresses held.
 func (p *Pool) Count() int { return len(p.guards.Held) }
 
+// Suspected is the number of allocations that are suspected. It goes over all that
+// is held.
+func (p *Pool) Suspected() int { return p.guards.Suspected() }
+
 // Taken is a copy of the bitmap: a bit for every offset that is held or
 // reserved. Nil before the pool is created and after it is retired.
 func (p *Pool) Taken() *bitmap.Set {

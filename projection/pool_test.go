@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/errors"
 	"github.com/google/go-cmp/cmp"
@@ -78,6 +79,17 @@ func same(t *rapid.T, where string, p *projection.Pool, want events.Guards, revi
 	}
 	if diff := cmp.Diff(want.Held, maps.Collect(p.HeldAll()), equate); diff != "" || p.Count() != len(want.Held) {
 		t.Fatalf("%s: %d held: %s", where, p.Count(), diff)
+	}
+	suspected := 0
+	for _, held := range want.Held {
+		for _, a := range held.Value {
+			if a.Suspected != (time.Time{}) {
+				suspected++
+			}
+		}
+	}
+	if got := p.Suspected(); got != suspected {
+		t.Fatalf("%s: %d suspected, not %d", where, got, suspected)
 	}
 	if !want.Pool.Present() {
 		if p.Taken() != nil || p.Subnet().Prefix().IsValid() {

@@ -62,6 +62,9 @@ type Holding struct {
 	// Early says that the address was given back at To.Time, some time before
 	// the commit at To.Revision could tell of it.
 	Early bool
+	// Suspected is since when the host's engine does not know it, as of a suspicion
+	// that was not cleared again; not reached: there is none.
+	Suspected Mark
 	// Told is what the engine told of it, in the order of the log: all of one
 	// container, whose name may change. Empty: nothing is known.
 	Told []Told
@@ -184,11 +187,17 @@ func (t *Timeline) Apply(r events.Record) {
 			t.fit(r, i, t.begin(Holding{Allocation: e.Allocation, Address: e.Address, Pool: pool, Kind: events.Reserved, Why: e.Why, From: at}))
 		case events.AddressReleased:
 			t.fit(r, i, t.end(e.Allocation, e.Address, e.Reason, at, e.At))
+		case events.AddressSuspected:
+			t.fit(r, i, t.suspect(e.Allocation, e.Address, at))
+		case events.AddressCleared:
+			t.fit(r, i, t.clear(e.Allocation, e.Address))
+		case events.AddressReclaimed:
+			t.fit(r, i, t.reclaim(e.Allocation, e.Address, at))
 		case events.AddressUnreserved:
 			t.fit(r, i, t.end(e.Allocation, e.Address, events.Unreserve, at, time.Time{}))
 		case events.Unknown:
 			t.puzzle(r, e)
-		case events.PoolExhausted, events.HostJoined, events.HostAdopted,
+		case events.PoolExhausted, events.AddressConflicted, events.HostJoined, events.HostLeft, events.HostAdopted, events.HostTakenOver,
 			events.GrantOpened, events.GrantClosing, events.GrantClosed, events.GrantReopened:
 			// They begin and end no holding.
 		}
@@ -300,6 +309,33 @@ func (t *Timeline) attribute(e events.AddressAttributed, at Mark) bool {
 	}
 	h.Told = append(h.Told, Told{e.Attribution, at, e.Since})
 	return true
+}
+
+// suspect begins a suspicion. As the guards have it, only an endpoint that is held,
+// and not suspected yet, can be.
+func (t *Timeline) suspect(allocation events.ID, addr netip.Addr, at Mark) bool {
+	h, ok := t.holding(allocation, addr)
+	if !ok || h.To.Reached() || h.Kind != events.Endpoint || h.Suspected.Reached() {
+		return false
+	}
+	h.Suspected = at
+	return true
+}
+
+// clear ends a suspicion without a trace here; the log has it.
+func (t *Timeline) clear(allocation events.ID, addr netip.Addr) bool {
+	h, ok := t.holding(allocation, addr)
+	if !ok || h.To.Reached() || !h.Suspected.Reached() {
+		return false
+	}
+	h.Suspected = Mark{}
+	return true
+}
+
+// reclaim ends a holding that is suspected.
+func (t *Timeline) reclaim(allocation events.ID, addr netip.Addr, at Mark) bool {
+	h, ok := t.holding(allocation, addr)
+	return ok && h.Suspected.Reached() && t.end(allocation, addr, events.Reclaim, at, time.Time{})
 }
 
 // end ends a holding. at is its commit, acted the moment it was given back where

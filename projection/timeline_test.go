@@ -68,6 +68,18 @@ func tlUnreserved(n byte) events.Event {
 	return events.AddressUnreserved{Allocation: tlAlloc(n), Address: netip.AddrFrom4([4]byte{10, 50, 0, n})}
 }
 
+func tlSuspected(n byte) events.Event {
+	return events.AddressSuspected{Allocation: tlAlloc(n), Address: netip.AddrFrom4([4]byte{10, 50, 0, n})}
+}
+
+func tlCleared(n byte) events.Event {
+	return events.AddressCleared{Allocation: tlAlloc(n), Address: netip.AddrFrom4([4]byte{10, 50, 0, n})}
+}
+
+func tlReclaimed(n byte) events.Event {
+	return events.AddressReclaimed{Allocation: tlAlloc(n), Address: netip.AddrFrom4([4]byte{10, 50, 0, n})}
+}
+
 // tell writes what a timeline knows of its holdings, a line each.
 func tell(t *projection.Timeline) []string {
 	mark := func(m projection.Mark) string {
@@ -88,6 +100,9 @@ func tell(t *projection.Timeline) []string {
 		}
 		if h.Early {
 			line += " early"
+		}
+		if h.Suspected.Reached() {
+			line += " suspected " + mark(h.Suspected)
 		}
 		lines = append(lines, line)
 	}
@@ -174,6 +189,43 @@ func TestTimeline_holdings(t *testing.T) {
 			"another has the address of a mirror",
 			[]events.Record{created, tlRecord(5, 1, tlAllocated(2)), tlRecord(6, 2, events.AddressReleased{Allocation: tlAlloc(2), Address: netip.MustParseAddr("10.50.0.2"), Reason: events.Superseded})},
 			[]string{`10.50.0.2 in "web" 1s@5 to 2s@6 superseded`},
+			nil,
+		},
+		{
+			"suspected, and no more",
+			[]events.Record{created, tlRecord(5, 1, tlAllocated(2), tlAllocated(3), tlAllocated(4)), tlRecord(6, 2, tlSuspected(2), tlSuspected(3)), tlRecord(7, 3, tlCleared(2)), tlRecord(8, 4, tlReleased(3))},
+			[]string{`10.50.0.2 in "web" 1s@5 to …`, `10.50.0.3 in "web" 1s@5 to 4s@8 released suspected 2s@6`, `10.50.0.4 in "web" 1s@5 to …`},
+			nil,
+		},
+		{
+			"suspected twice, and reclaimed",
+			[]events.Record{created, tlRecord(5, 1, tlAllocated(2)), tlRecord(6, 2, tlSuspected(2)), tlRecord(7, 3, tlCleared(2)), tlSuspect(tlRecord(8, 4, tlSuspected(2))), tlRecord(9, 5, tlReclaimed(2))},
+			[]string{`10.50.0.2 in "web" 1s@5 to 5s@9 reclaimed suspected 4s@8?`},
+			nil,
+		},
+		{
+			"suspicions that do not fit",
+			[]events.Record{
+				created, tlRecord(5, 1, tlAllocated(2), tlReserved(3)), tlRecord(6, 2, tlSuspected(3), tlSuspected(9), tlCleared(2), tlReclaimed(2), tlSuspected(2), tlSuspected(2)),
+				tlRecord(7, 3, events.AddressCleared{Allocation: tlAlloc(2), Address: netip.MustParseAddr("10.50.0.9")}, events.AddressReclaimed{Allocation: tlAlloc(2), Address: netip.MustParseAddr("10.50.0.9")}),
+				tlRecord(8, 4, tlReclaimed(2), tlReclaimed(2), tlCleared(2), tlSuspected(2)),
+			},
+			[]string{`10.50.0.2 in "web" 1s@5 to 4s@8 reclaimed suspected 2s@6`, `10.50.0.3 in "web" 1s@5 to …`},
+			[]string{"6.0", "6.1", "6.2", "6.3", "6.5", "7.0", "7.1", "8.1", "8.2", "8.3"},
+		},
+		{
+			"a dead host's address",
+			[]events.Record{created, tlRecord(5, 1, tlAllocated(2)), tlRecord(6, 2, events.AddressReleased{Allocation: tlAlloc(2), Address: netip.MustParseAddr("10.50.0.2"), Reason: events.TakenOver})},
+			[]string{`10.50.0.2 in "web" 1s@5 to 2s@6 taken-over`},
+			nil,
+		},
+		{
+			"what begins and ends nothing",
+			[]events.Record{
+				created, tlRecord(5, 1, tlAllocated(2), events.AddressConflicted{Address: netip.MustParseAddr("10.50.0.2"), Host: "h2", Holder: tlAlloc(2)}),
+				tlIn(events.Catalogue, tlRecord(6, 2, events.HostLeft{Host: "h1", Incarnation: 1}, events.HostTakenOver{Host: "h1", Incarnation: 2, By: "h2"})),
+			},
+			[]string{`10.50.0.2 in "web" 1s@5 to …`},
 			nil,
 		},
 		{
@@ -409,6 +461,33 @@ func TestTimeline_agreesWithGuards(t *testing.T) {
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Fatalf("at %d (-want +got):\n%s", revision, diff)
 			}
+		}
+	})
+}
+
+// What a timeline says is held, and suspected, in the end is what the guards say,
+// whatever happened; and all of it fits.
+func TestTimeline_endsAsTheGuards(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		h := histories(150).Draw(t, "history")
+		tl := projection.NewTimeline()
+		for _, r := range h.records {
+			r.Stream = events.PoolStream(tlPool(1))
+			tl.Apply(r)
+		}
+		want, got := map[events.ID]time.Time{}, map[events.ID]time.Time{}
+		for _, guard := range h.guards.Held {
+			for _, a := range guard.Value {
+				want[a.ID] = a.Suspected
+			}
+		}
+		for x := range tl.Holdings() {
+			if !x.To.Reached() {
+				got[x.Allocation] = x.Suspected.Time
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" || len(tl.Misfits()) > 0 {
+			t.Fatalf("misfits %v (-guards +timeline):\n%s", tl.Misfits(), diff)
 		}
 	})
 }

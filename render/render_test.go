@@ -327,3 +327,21 @@ func TestLine(t *testing.T) {
 		}
 	}
 }
+
+// A part's columns are those of the whole, and empty where there is none.
+func TestWithin(t *testing.T) {
+	type pair struct{ left, right *lodger }
+	lined := lodgers.Columns[:2]
+	table := render.Table[pair]{Columns: append(
+		render.Within(lined, func(p pair) *lodger { return p.left }),
+		render.Within(lined, func(p pair) *lodger { return p.right })...,
+	)}
+	one := someLodgers()[0]
+	var out bytes.Buffer
+	if err := table.List(render.Output{Writer: &out, Format: render.FormatTable}, []pair{{&one, nil}, {nil, &one}}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "ADDRESS    NAME  ADDRESS    NAME\n10.50.0.2  c1    -          -\n-          -     10.50.0.2  c1\n"; out.String() != want {
+		t.Errorf("%q", out.String())
+	}
+}

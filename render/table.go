@@ -44,6 +44,30 @@ func (c Column[T]) heading() string {
 	return strings.ToUpper(strings.ReplaceAll(c.Name, "_", " "))
 }
 
+// Within returns the columns of what is a part of a record. They are empty for a
+// record without that part, for which part returns nil.
+func Within[T, P any](columns []Column[P], part func(T) *P) []Column[T] {
+	whole := make([]Column[T], 0, len(columns))
+	for _, c := range columns {
+		own := Column[T]{Name: c.Name, Heading: c.Heading, Detail: c.Detail, Width: c.Width}
+		through := func(value func(P) string) func(T) string {
+			return func(record T) string {
+				p := part(record)
+				if p == nil {
+					return ""
+				}
+				return value(*p)
+			}
+		}
+		own.Value = through(c.Value)
+		if c.Human != nil {
+			own.Human = through(c.Human)
+		}
+		whole = append(whole, own)
+	}
+	return whole
+}
+
 // Table says how records of one kind are listed. Tables and CSV print its
 // columns; JSON prints the records themselves, by their own JSON form.
 //

@@ -13,8 +13,8 @@ import (
 type Container struct {
 	ID string `json:"id"`
 	// Name is the one it had at the moment asked about, or the last one it had while
-	// it held the address. Nil: not known, or nobody saw when one of Names took the
-	// other's place.
+	// it held the address. Nil: not known, or nobody can say when one of Names took
+	// the other's place: nobody saw it, or the clock that tells of it is in doubt.
 	Name *string `json:"name"`
 	// Names are all it had while it held the address, if that is more than one.
 	Names   []string          `json:"names,omitempty"`
@@ -31,7 +31,7 @@ type Network struct {
 
 // describe returns a holding with what is known of it at the moment.
 func (m Moment) describe(x *projection.Holding) Holding {
-	return Holding{Holding: *x, Container: m.container(x.Told), Network: networkOf(x.Told)}
+	return Holding{Holding: *x, Container: m.container(x), Network: networkOf(x.Told)}
 }
 
 // endpointID is the engine's id of the endpoint; empty if it is not known.
@@ -53,18 +53,13 @@ func networkOf(all []projection.Told) *Network {
 	return nil
 }
 
-func (m Moment) container(all []projection.Told) *Container {
-	var told []projection.Told
-	for _, t := range all {
-		if t.ContainerID != "" {
-			told = append(told, t)
-		}
-	}
+func (m Moment) container(x *projection.Holding) *Container {
+	told := ofContainer(x.Told)
 	if len(told) == 0 {
 		return nil
 	}
 	last := told[len(told)-1]
-	c := &Container{ID: last.ContainerID, Name: m.name(told), Labels: map[string]string{}}
+	c := &Container{ID: last.ContainerID, Name: m.name(x, told), Labels: map[string]string{}}
 	// One that was told later may say less: the engine could not be asked any more.
 	for _, t := range told {
 		c.Image, c.ImageID = cmp.Or(known(t.Image), c.Image), cmp.Or(known(t.ImageID), c.ImageID)
@@ -81,31 +76,27 @@ func (m Moment) container(all []projection.Told) *Container {
 	return c
 }
 
-// name is the one that a container had at the moment.
-func (m Moment) name(told []projection.Told) *string {
-	if m == (Moment{}) {
-		return known(told[len(told)-1].ContainerName)
+// ofContainer are the tellings that are of a container.
+func ofContainer(all []projection.Told) []projection.Told {
+	if !slices.ContainsFunc(all, func(t projection.Told) bool { return t.ContainerID == "" }) {
+		return all
 	}
+	return slices.DeleteFunc(slices.Clone(all), func(t projection.Told) bool { return t.ContainerID == "" })
+}
+
+// name is the one that a container had at the moment.
+func (m Moment) name(x *projection.Holding, told []projection.Told) *string {
 	now := told[0]
+	switch {
+	case m == (Moment{}):
+		now = told[len(told)-1]
+	case m.byTime:
+		return known(named(m.history.namings(x, told), m.Time))
+	}
 	for _, next := range told[1:] {
-		if !m.byTime {
-			if next.Revision > m.Revision {
-				break
-			}
+		if m != (Moment{}) && next.Revision <= m.Revision {
 			now = next
-			continue
 		}
-		since := next.Since
-		if since.IsZero() {
-			since = next.Time
-			if next.ContainerName != now.ContainerName && m.Time.After(now.Time) && m.Time.Before(since) {
-				return nil // it got the other name at some time between
-			}
-		}
-		if since.After(m.Time) {
-			break
-		}
-		now = next
 	}
 	return known(now.ContainerName)
 }

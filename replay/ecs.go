@@ -3,6 +3,7 @@
 package replay
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -112,12 +113,14 @@ type ecsOwn struct {
 	Pool         *ecsPool      `json:"pool,omitempty"`
 	Grant        string        `json:"grant,omitempty"`
 	Allocation   string        `json:"allocation,omitempty"`
+	Holder       string        `json:"holder,omitempty"` // the allocation that is in the way
 	Kind         string        `json:"kind,omitempty"`
 	Endpoint     string        `json:"endpoint,omitempty"`
 	EndpointID   string        `json:"endpoint_id,omitempty"`
 	NetworkID    string        `json:"network_id,omitempty"`
 	Machine      string        `json:"machine,omitempty"`
 	Incarnation  uint64        `json:"incarnation,omitempty"`
+	By           string        `json:"by,omitempty"` // the host where the operator was
 }
 
 // The categories and types of the schema that are used.
@@ -228,9 +231,28 @@ func (doc *ECS) say(h *History, e Event) {
 		is(ecsNetwork, ecsInfo, event.Address.String(), "is the address of", hand(x))
 	case events.AddressReleased:
 		x := doc.hold(h, e, event.Allocation, event.Address)
-		is(ecsNetwork, ecsStop, event.Address.String(), "given back by", hand(x))
+		how := "given back by"
+		if event.Reason == events.TakenOver {
+			how = "taken over from"
+		}
+		is(ecsNetwork, ecsStop, event.Address.String(), how, hand(x))
 		doc.Event.Reason = string(event.Reason)
 		doc.end(x)
+	case events.AddressSuspected:
+		x := doc.hold(h, e, event.Allocation, event.Address)
+		is(ecsNetwork, ecsInfo, event.Address.String(), "suspected: the engine does not know", hand(x))
+	case events.AddressCleared:
+		x := doc.hold(h, e, event.Allocation, event.Address)
+		is(ecsNetwork, ecsInfo, event.Address.String(), "suspected no more:", hand(x), "is there")
+	case events.AddressReclaimed:
+		x := doc.hold(h, e, event.Allocation, event.Address)
+		is(ecsNetwork, ecsStop, event.Address.String(), "reclaimed: the engine does not know", hand(x))
+		doc.Event.Reason = string(events.Reclaim)
+		doc.end(x)
+	case events.AddressConflicted:
+		doc.conflict(event)
+		is(ecsNetwork, ecsInfo, event.Address.String(), "is used by", user(event), "and held by another")
+		doc.Event.Outcome, doc.Event.Reason = "failure", "the address is held by another"
 	case events.AddressReserved:
 		doc.hold(h, e, event.Allocation, event.Address)
 		is(ecsConfig, ecsCreation, event.Address.String(), "reserved:", event.Why)
@@ -243,6 +265,14 @@ func (doc *ECS) say(h *History, e Event) {
 		is(ecsHosts, ecsStart, "host", event.Host, "joined")
 		doc.Host = &ecsNamed{event.Host}
 		doc.Own.Machine, doc.Own.Incarnation = event.Machine, event.Incarnation
+	case events.HostLeft:
+		is(ecsHosts, ecsStop, "host", event.Host, "left")
+		doc.Host = &ecsNamed{event.Host}
+		doc.Own.Incarnation = event.Incarnation
+	case events.HostTakenOver:
+		is(ecsHosts, ecsChange, "host", event.Host, "is dead, and its addresses are taken over by", event.By)
+		doc.Host = &ecsNamed{event.Host}
+		doc.Own.Incarnation, doc.Own.By = event.Incarnation, event.By
 	case events.HostAdopted:
 		is(ecsHosts, ecsChange, "host", event.Host, "is another machine now")
 		doc.Host = &ecsNamed{event.Host}
@@ -274,6 +304,33 @@ func hand(x Holding) string {
 	return name
 }
 
+// user is what people call who uses an address that another holds.
+func user(e events.AddressConflicted) string {
+	return cmp.Or(e.ContainerName, e.ContainerID, "somebody") + " on " + e.Host
+}
+
+// conflict puts in who uses an address that another holds: the traffic is of both.
+func (doc *ECS) conflict(e events.AddressConflicted) {
+	end := ecsEnd{Address: e.Address.String(), IP: e.Address, MAC: ecsMAC(e.MAC)}
+	doc.Client, doc.Source = &end, &end
+	doc.Host = &ecsNamed{e.Host}
+	if e.ContainerID != "" {
+		doc.Container = &ecsContainer{ID: e.ContainerID, Name: e.ContainerName, Runtime: "docker"}
+	}
+	doc.Own.NetworkID = e.NetworkID
+	if e.NetworkName != "" {
+		doc.Network = &ecsNamed{e.NetworkName}
+	}
+	if !e.Holder.IsZero() {
+		doc.Own.Holder = e.Holder.String()
+	}
+}
+
+// ecsMAC is a hardware address as the schema has it.
+func ecsMAC(m events.MAC) string {
+	return strings.ToUpper(strings.ReplaceAll(m.String(), ":", "-"))
+}
+
 // hold puts in the address, and what the log had told of its holding by then.
 func (doc *ECS) hold(h *History, e Event, allocation events.ID, address netip.Addr) Holding {
 	doc.Own.Allocation = allocation.String()
@@ -293,7 +350,7 @@ func (doc *ECS) hold(h *History, e Event, allocation events.ID, address netip.Ad
 		}
 	}
 	x := Moment{Revision: e.Record.Revision}.describe(&then)
-	end.MAC = strings.ToUpper(strings.ReplaceAll(x.MAC.String(), ":", "-"))
+	end.MAC = ecsMAC(x.MAC)
 	doc.Own.Kind, doc.Own.Endpoint, doc.Own.EndpointID = x.Kind.String(), x.Endpoint, x.endpointID()
 	if !x.Grant.IsZero() {
 		doc.Own.Grant = x.Grant.String()

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,11 +16,23 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ipamlog/ipamlog/events"
+	"github.com/ipamlog/ipamlog/events/etcdlog"
 	"github.com/ipamlog/ipamlog/replay"
 	"github.com/ipamlog/ipamlog/replay/replaytest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
+
+// nextDay is all there is to tell.
+func nextDay(t *testing.T) *replay.Journal {
+	t.Helper()
+	store := replaytest.Start(t)
+	teller := store.Tell(t, prefix)
+	teller.Night()
+	teller.Morning()
+	teller.NextDay()
+	return load(t, etcdlog.New(store.Client, prefix))
+}
 
 func documents(t *testing.T, j *replay.Journal) []byte {
 	t.Helper()
@@ -40,7 +53,7 @@ func documents(t *testing.T, j *replay.Journal) []byte {
 
 // Every type of event there is, in the words of the schema.
 func TestHistory_ECS(t *testing.T) {
-	j := morning(t)
+	j := nextDay(t)
 	got := documents(t, j)
 	path := filepath.Join("testdata", "morning.ecs.jsonl")
 	if *update {
@@ -66,7 +79,9 @@ func TestHistory_ECS(t *testing.T) {
 		events.TypePoolCreated, events.TypePoolChanged, events.TypePoolRetired, events.TypePoolExhausted,
 		events.TypeGrantOpened, events.TypeGrantClosing, events.TypeGrantClosed, events.TypeGrantReopened,
 		events.TypeAddressAllocated, events.TypeAddressAttributed, events.TypeAddressReleased,
-		events.TypeAddressReserved, events.TypeAddressUnreserved, events.TypeHostJoined, events.TypeHostAdopted,
+		events.TypeAddressSuspected, events.TypeAddressCleared, events.TypeAddressReclaimed, events.TypeAddressConflicted,
+		events.TypeAddressReserved, events.TypeAddressUnreserved,
+		events.TypeHostJoined, events.TypeHostLeft, events.TypeHostAdopted, events.TypeHostTakenOver,
 	} {
 		if !told[name] {
 			t.Errorf("the story has no %s", name)
@@ -82,7 +97,7 @@ func TestHistory_ECS_schema(t *testing.T) {
 		"host":          {"access", "change", "end", "info", "start"},
 	}
 	ids := map[string]bool{}
-	for line := range bytes.Lines(documents(t, morning(t))) {
+	for line := range bytes.Lines(documents(t, nextDay(t))) {
 		var doc struct {
 			Timestamp string `json:"@timestamp"`
 			Event     struct {
@@ -121,10 +136,11 @@ func TestHistory_ECS_stays(t *testing.T) {
 	log := memory{
 		commit(1, 0, created("web")), commit(2, 10, allocated(2)),
 		commit(3, 11, replaytest.Attributed(2, "10.50.0.2", events.Attribution{ContainerID: "abc", ContainerName: "one"})),
-		commit(4, 12, replaytest.Attributed(2, "10.50.0.2", events.Attribution{ContainerID: "abc", ContainerName: "two"})),
-		suspect(commit(5, 999_999, released(2))),
-		commit(6, 13, released(2)), // it contradicts the log before it
-		commit(7, 14, events.Unknown{Name: "address.blessed", Raw: json.RawMessage(`{"type":"address.blessed"}`)}),
+		commit(4, 12, events.AddressSuspected{Allocation: replaytest.Allocation(2), Address: netip.MustParseAddr("10.50.0.2")}),
+		commit(5, 12, replaytest.Attributed(2, "10.50.0.2", events.Attribution{ContainerID: "abc", ContainerName: "two"})),
+		suspect(commit(6, 999_999, released(2))),
+		commit(7, 13, released(2)), // it contradicts the log before it
+		commit(8, 14, events.Unknown{Name: "address.blessed", Raw: json.RawMessage(`{"type":"address.blessed"}`)}),
 	}
 	whole := documents(t, load(t, log))
 	for n := range log {

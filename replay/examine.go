@@ -261,6 +261,10 @@ func (x *examiner) examineEvent(p *examined, r events.Record, i int, e events.Ev
 		if subnet := p.guards.Pool.Value.Subnet; subnet.IsValid() && !subnet.Contains(e.Address) {
 			wrong(RuleAddresses, "%s was reserved, and lies outside of %s", e.Address, subnet)
 		}
+	case events.AddressConflicted:
+		if subnet := p.guards.Pool.Value.Subnet; subnet.IsValid() && !subnet.Contains(e.Address) {
+			wrong(RuleAddresses, "%s was in conflict, and lies outside of %s", e.Address, subnet)
+		}
 	case events.AddressReleased:
 		b, ok := p.began[e.Allocation]
 		if ok && !e.At.IsZero() && !r.ClockSuspect && !b.mark.Suspect && b.mark.Time.Sub(e.At) > clockBound {
@@ -338,8 +342,10 @@ func ruleOf(e events.Event) Rule {
 	switch e.(type) {
 	case events.AddressAllocated, events.AddressReserved:
 		return RuleHolders
-	case events.AddressReleased, events.AddressUnreserved:
+	case events.AddressReleased, events.AddressReclaimed, events.AddressUnreserved:
 		return RuleReleases
+	case events.AddressSuspected, events.AddressCleared:
+		return RuleSuspicions
 	case events.GrantOpened, events.GrantReopened, events.GrantClosing, events.GrantClosed:
 		return RuleGrants
 	default:

@@ -58,10 +58,17 @@ type Journal struct {
 	records []events.Record
 }
 
-// Journal reads the records of a span, of the given pools or, if it is nil, of all. It
-// costs what is read: how long the log is makes no difference where the span has a
-// beginning. progress, if not nil, is told how many commits have come so far.
+// Journal is the history with the records of a span: see [History.Records].
 func (h *History) Journal(ctx context.Context, source Source, pools []*projection.PoolLife, span Span, progress func(int)) (*Journal, error) {
+	records, err := h.Records(ctx, source, pools, span, progress)
+	return &Journal{h, records}, err
+}
+
+// Records reads the records of a span, at least those of the given pools or, if it is
+// nil, all. Where the span has a beginning it costs what came since, and else the
+// streams of the pools. progress, if not nil, is told how many commits have come so
+// far.
+func (h *History) Records(ctx context.Context, source Source, pools []*projection.PoolLife, span Span, progress func(int)) ([]events.Record, error) {
 	var records []events.Record
 	var err error
 	if from, to := span.From.Revision, span.To.Revision; from > 0 {
@@ -74,7 +81,7 @@ func (h *History) Journal(ctx context.Context, source Source, pools []*projectio
 		}
 		records, _, err = source.Read(ctx, to, progress, streams...)
 	}
-	return &Journal{h, records}, errors.Wrap(err, "read the log")
+	return records, errors.Wrap(err, "read the log")
 }
 
 // Load reads the whole log as it is now. progress, if not nil, is told how many
@@ -128,7 +135,8 @@ type Moment struct {
 	// of the log there; zero before the log began.
 	Time time.Time
 
-	byTime bool
+	byTime  bool
+	history *History // that the moment is in, where it is by time
 }
 
 // Now is the end of the history; now is the time it is there.
@@ -141,7 +149,7 @@ func (h *History) Moment(spec timespec.Spec, now time.Time) (Moment, error) {
 	case !spec.IsRevision() && spec.Time.After(now):
 		return Moment{}, errors.Mark(errors.Newf("%s is still to come: name a moment that has been", spec), ErrNotYet)
 	case !spec.IsRevision():
-		return Moment{Revision: h.timeline.Until(spec.Time), Time: spec.Time, byTime: true}, nil
+		return Moment{Revision: h.timeline.Until(spec.Time), Time: spec.Time, byTime: true, history: h}, nil
 	case spec.Revision > h.revision:
 		return Moment{}, errors.Mark(errors.Newf("revision %s is still to come, the store is at @%d: name one that has been", spec, h.revision), ErrNotYet)
 	}

@@ -69,12 +69,14 @@ func (h Holding) MarshalJSON() ([]byte, error) {
 		FromRevision *int64         `json:"from_revision"`
 		ToRevision   *int64         `json:"to_revision"`
 		End          *events.Reason `json:"end"`
+		Suspected    *string        `json:"suspected"`
 		ClockSuspect bool           `json:"clock_suspect,omitempty"`
 		ClockDoubt   *Doubt         `json:"clock_doubt,omitempty"`
 	}{
 		h.Allocation.String(), h.Address, known(h.Pool.Name), h.Pool.ID.String(), known(h.Pool.Subnet), known(h.Pool.Space),
 		h.Kind, known(h.Host), known(h.MAC.String()), known(h.Endpoint), h.Why, h.endpointID(), h.Container, h.Network,
 		known(Stamp(h.From.Time)), known(Stamp(h.To.Time)), known(h.From.Revision), known(h.To.Revision), known(h.End),
+		known(Stamp(h.Suspected.Time)),
 		h.ClockSuspect(), h.Doubt,
 	}
 	return json.Marshal(wire)

@@ -3,201 +3,139 @@
 package replay
 
 import (
+	"encoding/binary"
 	"math"
 	"net/netip"
 	"slices"
-	"sort"
-	"sync"
 	"time"
 
 	"github.com/ipamlog/ipamlog/projection"
 )
 
 // Lookup answers what [History.Who] answers by time, for very many addresses and
-// times: what is made of an answer (its JSON, its cells) is made once.
+// times.
 //
 // Between two moments at which something changes for an address, the answer is the
-// same. Those stretches are found when an address is first asked for.
+// same. Those stretches are found once; what is kept of them is numbers, so that a
+// million events fit into some dozens of megabytes, and the history is needed no
+// more.
 //
-// Safe for concurrent use.
-type Lookup[T any] struct {
-	history *History
-	make    func([]Holding, *Doubt) T
-	nobody  T
-	lives   map[netip.Addr]*life[T]
+// It never changes, and is safe for concurrent use.
+type Lookup struct {
+	began time.Time
+
+	short map[uint32]uint32   // the life of each IPv4 address
+	long  map[[16]byte]uint32 // and of each IPv6 address
+	lives []uint32            // where the stretches of each life begin, and at last where they end
+
+	// The stretches: when each begins, an [instant], and what is so until the next
+	// one of the life.
+	from []int64
+	what []Answer
+
+	answers []answer
+	several []uint32 // rows, for answers that have more than one
+	rows    []row
+	texts   texts
 }
 
-// NewLookup returns a lookup in the given pools or, if they are nil, in any. what
-// makes an answer of the holdings that [Who] lists, of none when nobody held the
-// address, and of what the clocks leave open, nil if they do not; several goroutines
-// may call it at once, and it must not keep the list.
-func NewLookup[T any](h *History, in []*projection.PoolLife, what func([]Holding, *Doubt) T) *Lookup[T] {
-	l := &Lookup[T]{history: h, make: what, nobody: what(nil, nil), lives: map[netip.Addr]*life[T]{}}
-	for x := range h.timeline.Holdings() {
-		if in != nil && !slices.Contains(in, x.Pool) {
-			continue
-		}
-		of := l.lives[x.Address]
-		if of == nil {
-			of = &life[T]{}
-			l.lives[x.Address] = of
-		}
-		of.holdings = append(of.holdings, x)
-	}
-	return l
+// Answer is what is known of an address at a moment. The same number is the same
+// answer of a lookup, whatever the address and the moment: what is made of it may be
+// kept.
+type Answer uint32 // a number, and the two that are asked of each
+
+// Nobody says that nobody held the address, and that no clock leaves that open.
+const Nobody Answer = 0
+
+const (
+	isHeld Answer = 1 << iota
+	isDoubted
+	answerBits = iota
+)
+
+// Held says whether somebody held the address.
+func (a Answer) Held() bool { return a&isHeld != 0 }
+
+// Doubted says whether the clocks leave open who held the address.
+func (a Answer) Doubted() bool { return a&isDoubted != 0 }
+
+// answer is the holders in a stretch, and what is in doubt.
+type answer struct {
+	first, holders uint32 // a row, or how many there are of several
+	from, to       int64  // of the doubt, as instants; both 0: there is none
 }
 
-// Who is what was made of the holdings of an address at a moment.
-func (l *Lookup[T]) Who(address netip.Addr, at time.Time) T {
-	of := l.lives[address.Unmap().WithZone("")]
-	if of == nil {
-		return l.nobody
+// NewLookup returns a lookup in the given pools or, if they are nil, in any. It
+// answers for moments that are later than after; for any where that is zero.
+func NewLookup(h *History, in []*projection.PoolLife, after time.Time) *Lookup {
+	expected := 0
+	if after.IsZero() {
+		expected = h.timeline.Past().Rows
 	}
-	of.cut.Do(func() { of.stretches = l.stretches(of.holdings) })
+	s := newSurvey(h, expected)
+	for x := range h.after(after) {
+		if in == nil || slices.Contains(in, x.Pool) {
+			s.add(x)
+		}
+	}
+	return s.lookup()
+}
+
+// Who is the answer for an address at a moment.
+func (l *Lookup) Who(address netip.Addr, at time.Time) Answer {
+	address = address.Unmap()
+	var life uint32
+	var ever bool
+	if address.Is4() {
+		a := address.As4()
+		life, ever = l.short[binary.BigEndian.Uint32(a[:])]
+	} else {
+		life, ever = l.long[address.As16()]
+	}
+	if !ever {
+		return Nobody
+	}
+	first, last := l.lives[life], l.lives[life+1]
 	moment := instant(at)
-	n := sort.Search(len(of.stretches), func(i int) bool { return of.stretches[i].from > moment })
-	if n == 0 || of.stretches[n-1].unheld() {
-		return l.nobody
+	low, high := first, last
+	for low < high {
+		if middle := (low + high) / 2; l.from[middle] > moment {
+			high = middle
+		} else {
+			low = middle + 1
+		}
 	}
-	s := &of.stretches[n-1]
-	s.once.Do(func() { s.answer = l.make(l.describe(s), s.doubt) })
-	return s.answer
+	if low == first {
+		return Nobody
+	}
+	return l.what[low-1]
+}
+
+// Holders appends who held the address, in the order in which [Who] lists them.
+func (l *Lookup) Holders(list []Holder, a Answer) []Holder {
+	switch of := l.answers[a>>answerBits]; of.holders {
+	case 0:
+		return list
+	case 1:
+		return append(list, l.holder(of.first))
+	default:
+		for _, n := range l.several[of.first : of.first+of.holders] {
+			list = append(list, l.holder(n))
+		}
+		return list
+	}
+}
+
+// Doubt is the whole stretch in which the clocks leave open who held the address;
+// false if they do not. It does not say whether it is an end that is in doubt.
+func (l *Lookup) Doubt(a Answer) (Doubt, bool) {
+	of := l.answers[a>>answerBits]
+	return Doubt{From: ofInstant(of.from), To: ofInstant(of.to)}, a.Doubted()
 }
 
 // Began is the first time that the log is sure of: of what was before, it cannot
 // know. Zero if it has none.
-func (l *Lookup[T]) Began() time.Time { return l.history.timeline.Later(time.Time{}) }
-
-// life is all that an address ever was.
-type life[T any] struct {
-	holdings  []*projection.Holding // in the order of their beginning
-	cut       sync.Once
-	stretches []stretch[T] // in the order of time
-}
-
-// stretch is a time in which the same holders have the same names, and the same is
-// in doubt. It lasts until the next one begins.
-type stretch[T any] struct {
-	from   int64 // an [instant]
-	held   []*projection.Holding
-	doubt  *Doubt // of these or others; nil: there is none
-	once   sync.Once
-	answer T
-}
-
-// unheld says whether nobody held the address, for sure.
-func (s *stretch[T]) unheld() bool { return len(s.held) == 0 && s.doubt == nil }
-
-func (l *Lookup[T]) stretches(all []*projection.Holding) []stretch[T] {
-	doubts := l.doubts(all)
-	bounds := l.bounds(all, doubts)
-	list := make([]stretch[T], 0, len(bounds))
-	// Those that the log has not ended yet. There are few of them at a time, however
-	// many there ever were.
-	var open []*projection.Holding
-	var shared []*projection.Holding // by the stretches
-	var doubted []doubtedHolding     // at the moment
-	next := 0
-	for _, from := range bounds {
-		m := l.moment(from)
-		for ; next < len(all) && all[next].From.Revision <= m.Revision; next++ {
-			open = append(open, all[next])
-		}
-		open = slices.DeleteFunc(open, func(x *projection.Holding) bool { return !x.At(m.Revision) })
-		first := len(shared)
-		for _, x := range open {
-			if m.Holds(x) {
-				shared = append(shared, x)
-			}
-		}
-		for ; len(doubts) > 0 && instant(doubts[0].From) <= from; doubts = doubts[1:] {
-			doubted = append(doubted, doubts[0])
-		}
-		doubted = slices.DeleteFunc(doubted, func(d doubtedHolding) bool { return !d.covers(m.Time) })
-		held, doubt := shared[first:len(shared):len(shared)], l.doubt(m, doubted)
-		if n := len(list); len(held) == 0 && doubt == nil && (n == 0 || list[n-1].unheld()) {
-			continue
-		}
-		list = append(list, stretch[T]{from: from, held: held, doubt: doubt})
-	}
-	return list
-}
-
-// doubtedHolding is a holding and one of the stretches in which it is in doubt.
-type doubtedHolding struct {
-	Doubt
-	of *projection.Holding
-}
-
-// doubts are all there can be of these holdings, in the order of their beginning.
-func (l *Lookup[T]) doubts(all []*projection.Holding) []doubtedHolding {
-	var list []doubtedHolding
-	for _, x := range all {
-		for _, stretch := range []func(*projection.Holding) (Doubt, bool){l.history.begun, l.history.ended} {
-			if d, doubtful := stretch(x); doubtful {
-				list = append(list, doubtedHolding{d, x})
-			}
-		}
-	}
-	slices.SortStableFunc(list, func(a, b doubtedHolding) int { return a.From.Compare(b.From) })
-	return list
-}
-
-// doubt is what [Who] says of them together.
-func (l *Lookup[T]) doubt(m Moment, list []doubtedHolding) *Doubt {
-	var who Who
-	for _, d := range list {
-		if doubt := l.history.doubt(m, d.of); doubt != nil {
-			who.Doubts = append(who.Doubts, Holding{Doubt: doubt})
-		}
-	}
-	return who.doubt()
-}
-
-// bounds are the instants at which an answer about these holdings may change:
-// [Moment.Holds], [Moment.describe] and [Doubt] compare a moment with nothing else.
-func (l *Lookup[T]) bounds(all []*projection.Holding, doubts []doubtedHolding) []int64 {
-	var list []int64
-	add := func(t time.Time) { list = append(list, instant(t)) }
-	for _, x := range all {
-		add(l.history.timeline.Running(x.From.Revision))
-		if x.To.Reached() {
-			add(l.history.timeline.Running(x.To.Revision))
-		}
-		if x.Early {
-			add(x.To.Time)
-		}
-		for _, told := range x.Told {
-			add(told.Time)
-			add(told.Time.Add(1)) // for what is compared as after it
-			if !told.Since.IsZero() {
-				add(told.Since)
-			}
-		}
-	}
-	for _, d := range doubts {
-		add(d.From)
-		if !d.To.IsZero() {
-			add(d.To)
-		}
-	}
-	slices.Sort(list)
-	return slices.Compact(list)
-}
-
-func (l *Lookup[T]) describe(s *stretch[T]) []Holding {
-	m := l.moment(s.from)
-	list := make([]Holding, 0, len(s.held))
-	for _, x := range s.held {
-		list = append(list, m.describe(x))
-	}
-	return list
-}
-
-func (l *Lookup[T]) moment(from int64) Moment {
-	at := time.Unix(0, from).UTC()
-	return Moment{Revision: l.history.timeline.Until(at), Time: at, byTime: true}
-}
+func (l *Lookup) Began() time.Time { return l.began }
 
 // instant is a time as nanoseconds since 1970. What lies before 1678 or after 2262
 // is the first or the last there is.
@@ -210,4 +148,12 @@ func instant(t time.Time) int64 {
 		return math.MaxInt64
 	}
 	return t.UnixNano()
+}
+
+// ofInstant is the time, which is none at the first and the last.
+func ofInstant(n int64) time.Time {
+	if n == math.MinInt64 || n == math.MaxInt64 {
+		return time.Time{}
+	}
+	return time.Unix(0, n).UTC()
 }

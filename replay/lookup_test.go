@@ -5,13 +5,10 @@ package replay_test
 import (
 	"fmt"
 	"net/netip"
-	"slices"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/ipamlog/ipamlog/events"
@@ -20,11 +17,6 @@ import (
 	"github.com/ipamlog/ipamlog/replay/replaytest"
 	"github.com/ipamlog/ipamlog/replay/timespec"
 )
-
-// samePool has pools compared by who they are.
-var samePool = cmp.Comparer(func(a, b *projection.PoolLife) bool { return a == b })
-
-var sameAddress = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
 
 // A lookup says of every address and moment what the history says.
 func TestLookup_isWho(t *testing.T) {
@@ -35,16 +27,17 @@ func TestLookup_isWho(t *testing.T) {
 		if pools := h.Timeline().Pools(); rapid.Bool().Draw(t, "one pool") && len(pools) > 0 {
 			in = pools[:1]
 		}
-		type answer struct {
-			holdings []replay.Holding
-			doubt    *replay.Doubt
+		var after time.Time
+		if rapid.Bool().Draw(t, "of late") {
+			after = rapid.SampledFrom(moments).Draw(t, "after")
 		}
-		lookup := replay.NewLookup(h, in, func(list []replay.Holding, doubt *replay.Doubt) answer {
-			return answer{slices.Clone(list), doubt}
-		})
+		lookup := replay.NewLookup(h, in, after)
 		for _, moment := range moments {
 			for _, off := range []time.Duration{-time.Microsecond, -1, 0, 1, 7 * time.Second} {
 				moment := moment.Add(off)
+				if !after.IsZero() && !moment.After(after) {
+					continue
+				}
 				m, err := h.Moment(timespec.Spec{Time: moment}, moment)
 				if err != nil {
 					t.Fatal(err)
@@ -52,16 +45,45 @@ func TestLookup_isWho(t *testing.T) {
 				for n := range byte(4) {
 					who := h.Who(heldAddress(n), in, m)
 					got := lookup.Who(heldAddress(n), moment)
-					if diff := cmp.Diff(clockDoubt(who), got.doubt, cmpopts.IgnoreFields(replay.Doubt{}, "Ended")); diff != "" {
-						t.Fatalf("%s at %s is in doubt (-who +lookup):\n%s", heldAddress(n), moment, diff)
+					want := clockDoubt(who)
+					doubt, doubted := lookup.Doubt(got)
+					if doubted != (want != nil) || doubted != got.Doubted() || doubted && (!doubt.From.Equal(want.From) || !doubt.To.Equal(want.To)) {
+						t.Fatalf("%s at %s: the doubt is %v, want %v", heldAddress(n), moment, doubt, want)
 					}
-					if diff := cmp.Diff(who.Holdings, append([]replay.Holding{}, got.holdings...), samePool, sameAddress); diff != "" {
+					if diff := cmp.Diff(holders(who), lookup.Holders(nil, got)); diff != "" || got.Held() != (len(who.Holdings) > 0) {
 						t.Fatalf("%s at %s (-who +lookup):\n%s", heldAddress(n), moment, diff)
 					}
 				}
 			}
 		}
 	})
+}
+
+// holders are those of an answer, as far as a lookup tells of them.
+func holders(who replay.Who) []replay.Holder {
+	var list []replay.Holder
+	for _, x := range who.Holdings {
+		holder := replay.Holder{
+			Allocation: x.Allocation, Host: x.Host, Pool: x.Pool.Name, Endpoint: x.Endpoint, Kind: x.Kind, MAC: x.MAC,
+			From: x.From.Time, To: x.To.Time, ClockSuspect: x.ClockSuspect(),
+		}
+		if c := x.Container; c != nil {
+			holder.ContainerID = c.ID
+			holder.Container, holder.Image = orNone(c.Name), orNone(c.Image)
+		}
+		if x.Network != nil {
+			holder.Network = orNone(x.Network.Name)
+		}
+		list = append(list, holder)
+	}
+	return list
+}
+
+func orNone(text *string) string {
+	if text == nil {
+		return ""
+	}
+	return *text
 }
 
 // clockDoubt is from the earliest of the doubts to the latest.
@@ -142,11 +164,11 @@ func anyLog(t *rapid.T) (records []events.Record, moments []time.Time) {
 // names somebody or not.
 func TestLookup_doubt(t *testing.T) {
 	h := load(t, memory{commit(1, 0, created("web")), commit(2, 5, allocated(2)), commit(3, 30), commit(4, 6, released(2)), commit(5, 40)})
-	lookup := replay.NewLookup(h.History, nil, func(list []replay.Holding, doubt *replay.Doubt) string {
-		return fmt.Sprint(len(list), doubt != nil)
-	})
-	for minute, want := range map[int]string{4: "0 false", 5: "1 false", 6: "1 true", 29: "1 true", 30: "0 true", 39: "0 true", 40: "0 false"} {
-		if got := lookup.Who(heldAddress(2), replaytest.Clock(minute, 0)); got != want {
+	lookup := replay.NewLookup(h.History, nil, time.Time{})
+	for minute, want := range map[int]string{4: "free", 5: "held", 6: "held?", 29: "held?", 30: "free?", 39: "free?", 40: "free"} {
+		a := lookup.Who(heldAddress(2), replaytest.Clock(minute, 0))
+		got := map[bool]string{false: "free", true: "held"}[a.Held()] + map[bool]string{true: "?"}[a.Doubted()]
+		if got != want {
 			t.Errorf("at minute %d: %s, want %s", minute, got, want)
 		}
 	}
@@ -155,35 +177,23 @@ func TestLookup_doubt(t *testing.T) {
 	}
 }
 
-// What is made of an answer is made once, whoever asks.
-func TestLookup_once(t *testing.T) {
+// The same answer has the same number, so that what is made of it can be kept.
+func TestLookup_same(t *testing.T) {
 	h := load(t, memory{commit(1, 0, created("web")), commit(2, 10, allocated(2)), commit(3, 20, released(2)), commit(4, 30, allocated(3))})
-	var mu sync.Mutex
-	made := 0
-	lookup := replay.NewLookup(h.History, nil, func(list []replay.Holding, _ *replay.Doubt) string {
-		mu.Lock()
-		defer mu.Unlock()
-		made++
-		return fmt.Sprint(len(list))
-	})
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			for minute, want := range map[int]string{9: "0", 10: "1", 19: "1", 20: "0"} {
-				for _, address := range []string{"10.50.0.2", "::ffff:10.50.0.2"} {
-					if got := lookup.Who(netip.MustParseAddr(address), replaytest.Clock(minute, 0)); got != want {
-						t.Errorf("%s at minute %d: %s held it, want %s", address, minute, got, want)
-					}
-				}
+	lookup := replay.NewLookup(h.History, nil, time.Time{})
+	held := lookup.Who(heldAddress(2), replaytest.Clock(15, 0))
+	for minute, want := range map[int]replay.Answer{9: replay.Nobody, 10: held, 19: held, 20: replay.Nobody} {
+		for _, address := range []string{"10.50.0.2", "::ffff:10.50.0.2", "::ffff:10.50.0.2%eth0"} {
+			if got := lookup.Who(netip.MustParseAddr(address), replaytest.Clock(minute, 0)); got != want {
+				t.Errorf("%s at minute %d: answer %d, want %d", address, minute, got, want)
 			}
-		})
+		}
 	}
-	wg.Wait()
-	if made != 2 {
-		t.Errorf("%d answers were made, want one for nobody and one for c2", made)
+	if got := lookup.Holders(nil, held); len(got) != 1 || got[0].Endpoint != "c2" {
+		t.Errorf("%+v", got)
 	}
 	// What no clock of ours can show is before or after all.
-	if got := lookup.Who(heldAddress(3), time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)) + lookup.Who(heldAddress(3), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)); got != "01" {
-		t.Errorf("in the year 1 and in 9999: %s", got)
+	if a, b := lookup.Who(heldAddress(3), time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)), lookup.Who(heldAddress(3), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)); a.Held() || !b.Held() {
+		t.Errorf("in the year 1 and in 9999: %d, %d", a, b)
 	}
 }

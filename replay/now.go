@@ -85,11 +85,12 @@ func stateOf(pool *projection.PoolLife, g events.Guards) PoolState {
 		}
 	}
 	return PoolState{
-		PoolLife: pool,
-		Size:     projection.NewSubnet(pool.Subnet).Usable(),
-		Held:     len(g.Held),
-		Free:     freeIn(pool.Pool, g.Held),
-		Hosts:    slices.Sorted(maps.Keys(hosts)),
+		PoolLife:  pool,
+		Size:      projection.NewSubnet(pool.Subnet).Usable(),
+		Held:      len(g.Held),
+		Free:      freeIn(pool.Pool, g.Held),
+		Suspected: g.Suspected(),
+		Hosts:     slices.Sorted(maps.Keys(hosts)),
 	}
 }
 
@@ -155,10 +156,15 @@ func HoldersNow(ctx context.Context, log *etcdlog.Log, pool *projection.PoolLife
 	for address, held := range guards.Held {
 		for _, a := range held.Value {
 			commit := began[a.Commit]
+			var suspected projection.Mark
+			if !a.Suspected.IsZero() {
+				// An endpoint has its address alone, so nothing else wrote the guard since.
+				suspected = projection.Mark{Revision: held.Revision, Time: a.Suspected}
+			}
 			holdings = append(holdings, Holding{Holding: projection.Holding{
 				Allocation: a.ID, Address: address, Pool: pool, Kind: a.Kind, Shared: a.Shared,
 				Host: a.Host, Grant: a.Grant, MAC: a.MAC, Endpoint: a.Endpoint, Why: a.Why,
-				From: projection.Mark{Revision: commit.Revision, Time: commit.Time, Suspect: commit.ClockSuspect},
+				From: projection.Mark{Revision: commit.Revision, Time: commit.Time, Suspect: commit.ClockSuspect}, Suspected: suspected,
 			}})
 		}
 	}

@@ -58,10 +58,8 @@ func (j *Journal) Replay(m Moment, pools ...*projection.PoolLife) ([]Holding, er
 		return nil, err
 	}
 	began := map[events.ID]*projection.Holding{}
-	for x := range j.timeline.Holdings() {
-		if x.At(m.Revision) {
-			began[x.Allocation] = x
-		}
+	for x := range j.timeline.Between(m.Revision, m.Revision) {
+		began[x.Allocation] = x
 	}
 	held := []Holding{}
 	for _, pool := range state.pools {

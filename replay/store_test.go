@@ -256,6 +256,82 @@ func TestHistory_Follow(t *testing.T) {
 	}
 }
 
+// What was suspected, cleared, reclaimed and taken over is told alike by the guards,
+// the log and the state made of it; and all of it is in order.
+func TestSuspicions(t *testing.T) {
+	store := replaytest.Start(t)
+	teller := store.Tell(t, prefix)
+	teller.Night()
+	teller.Morning()
+	teller.NextDay()
+	log := etcdlog.New(store.Client, prefix)
+	j := load(t, log)
+	now := everything(j).To
+	var got []string
+	for _, pool := range j.Pools(now) {
+		held, _, err := replay.HoldersNow(t.Context(), log, pool)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rebuilt, err := j.Replay(now, pool)
+		if err != nil {
+			t.Fatal(err)
+		}
+		suspected := map[events.ID]projection.Mark{}
+		for _, x := range held {
+			suspected[x.Allocation] = x.Suspected
+		}
+		for name, list := range map[string][]replay.Holding{"replay": rebuilt, "holders of the history": j.Holders(pool, now)} {
+			if len(list) != len(held) {
+				t.Errorf("%s: %d holders, not %d", name, len(list), len(held))
+			}
+			for _, x := range list {
+				if x.Suspected != suspected[x.Allocation] {
+					t.Errorf("%s: %s is suspected %+v, not %+v", name, x.Address, x.Suspected, suspected[x.Allocation])
+				}
+			}
+		}
+	}
+	for x := range j.Timeline().Holdings() {
+		if x.Suspected.Reached() || x.End == events.TakenOver {
+			raw, err := json.Marshal(replay.Holding{Holding: *x})
+			if err != nil {
+				t.Fatal(err)
+			}
+			said := map[string]any{}
+			if err := json.Unmarshal(raw, &said); err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, fmt.Sprint(said["address"], " suspected ", said["suspected"], " ended ", said["end"]))
+		}
+	}
+	states, err := replay.PoolsNow(t.Context(), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range states {
+		got = append(got, fmt.Sprint(replay.Title(s.PoolLife), " ", s.Suspected))
+	}
+	want := []string{
+		"10.50.0.4 suspected <nil> ended taken-over",
+		"fd00:1::2 suspected 2025-03-02T05:00:00.000002Z ended <nil>",
+		"10.50.0.2 suspected 2025-03-02T05:00:00.000000Z ended reclaimed",
+		"blue 0", "web 0", "fd00:1::/64 1",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	report, _, err := replay.Verify(t.Context(), log, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range report.Findings {
+		if f.Rule != replay.RuleClocks {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
 func TestPoolsNow(t *testing.T) {
 	store := replaytest.Start(t)
 	teller := store.Tell(t, prefix)

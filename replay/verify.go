@@ -21,6 +21,7 @@ type Rule string
 const (
 	RuleHolders     Rule = "one-holder"  // an address has one holder, or several who share it
 	RuleReleases    Rule = "releases"    // what ends had begun
+	RuleSuspicions  Rule = "suspicions"  // a holding is suspected once until that is cleared
 	RuleGrants      Rule = "grants"      // grants open, close and are held through in this order
 	RulePools       Rule = "pools"       // pools are made once, and do not overlap unless they are apart
 	RuleAddresses   Rule = "addresses"   // an address lies in its pool's subnet

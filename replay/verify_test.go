@@ -84,6 +84,9 @@ func TestVerify_rules(t *testing.T) {
 	endpoint := func(n byte, address string) events.Event {
 		return events.AddressAttributed{Allocation: replaytest.Allocation(n), Address: netip.MustParseAddr(address), Attribution: events.Attribution{EndpointID: "e9d", NetworkID: "4e7"}}
 	}
+	suspected := func(n byte) events.Event {
+		return events.AddressSuspected{Allocation: replaytest.Allocation(n), Address: netip.MustParseAddr("10.50.0.2")}
+	}
 	foreign := allocated(60, "10.50.0.60")
 	foreign.Host = "h2"
 	early := replaytest.Released(6, "10.50.0.2")
@@ -116,6 +119,14 @@ func TestVerify_rules(t *testing.T) {
 		{"told of nothing", replay.RuleAttribution, web, "h1", after, []events.Event{told(61, "10.50.0.2", "c0ffee")}, "no allocation", 0},
 		{"told of two containers", replay.RuleAttribution, web, "h1", after, []events.Event{told(6, "10.50.0.2", "c0ffee"), told(6, "10.50.0.2", "decaf")}, "and later decaf", 0},
 		{"an incarnation again", replay.RuleHosts, events.Catalogue, "h1", after, []events.Event{events.HostJoined{Host: "h1", Machine: "m1", Incarnation: 1}}, "had been 1 before", 1},
+		{"suspected twice", replay.RuleSuspicions, web, "h1", after, []events.Event{suspected(6), suspected(6)}, "is suspected already", 1},
+		{"a gateway suspected", replay.RuleSuspicions, web, "h1", after, []events.Event{events.AddressSuspected{Allocation: replaytest.Allocation(1), Address: netip.MustParseAddr("10.50.0.1")}}, "is no endpoint's", 0},
+		{"cleared and not suspected", replay.RuleSuspicions, web, "h1", after, []events.Event{events.AddressCleared{Allocation: replaytest.Allocation(6), Address: netip.MustParseAddr("10.50.0.2")}}, "is not suspected", 0},
+		{"reclaimed and not suspected", replay.RuleReleases, web, "h1", after, []events.Event{events.AddressReclaimed{Allocation: replaytest.Allocation(6), Address: netip.MustParseAddr("10.50.0.2")}}, "is not suspected", 0},
+		{"a conflict outside of the subnet", replay.RuleAddresses, web, "h1", after, []events.Event{events.AddressConflicted{Address: netip.MustParseAddr("10.51.0.1"), Host: "h1"}}, "outside of 10.50.0.0/24", 0},
+		{"an older daemon left", replay.RuleHosts, events.Catalogue, "h1", after, []events.Event{events.HostLeft{Host: "h1", Incarnation: 7}}, "host h1 is incarnation 1", 0},
+		{"nobody taken over", replay.RuleHosts, events.Catalogue, "h1", after, []events.Event{events.HostTakenOver{Host: "h9", Incarnation: 1, By: "h1"}}, "host h9 never joined", 0},
+		{"taken over in another order", replay.RuleHosts, events.Catalogue, "h1", after, []events.Event{events.HostTakenOver{Host: "h2", Incarnation: 1, By: "h1"}}, "host h2 is incarnation 1", 0},
 		{"a clock behind", replay.RuleClocks, web, "h2", after.Add(-2 * time.Hour), []events.Event{events.PoolExhausted{}}, "host h2 contradicts", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {

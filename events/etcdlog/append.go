@@ -60,6 +60,18 @@ type Proposal struct {
 	AllGrants bool
 	// Dead are hosts of which no daemon may be alive.
 	Dead []string
+	// For is the host that a person speaks for; "" for none. Its guard, as it is in
+	// Seen, fences the commit in the place of the writer's.
+	For string
+}
+
+// fence is the host by whose guard the commit of a writer is fenced.
+func (p Proposal) fence(who host) host {
+	if p.For == "" {
+		return who
+	}
+	guard := p.Seen.Hosts[p.For]
+	return host{name: p.For, incarnation: guard.Value.Incarnation, revision: guard.Revision}
 }
 
 // ConflictError tells what stood in the way of a proposal.
@@ -82,7 +94,8 @@ func (c *ConflictError) Is(target error) bool { return target == ErrConflict }
 // [ErrOtherStore], [ErrVoided], [ErrRejected] or [ErrUnknown]; after any but the last nothing of the proposal is, or will be, in the log.
 func (w *Writer) Append(ctx context.Context, p Proposal) (events.Record, error) {
 	who := *w.host.Load()
-	t, err := w.log.prepare(p, w.log.sign(p, who), who)
+	fence := p.fence(who)
+	t, err := w.log.prepare(p, w.log.sign(p, who), fence)
 	if err != nil {
 		return events.Record{}, err
 	}
@@ -93,8 +106,8 @@ func (w *Writer) Append(ctx context.Context, p Proposal) (events.Record, error) 
 	}
 	var conflict *ConflictError
 	if errors.As(err, &conflict) {
-		if now, compared := conflict.Now.Hosts[who.name]; compared && now.Revision != who.revision {
-			return events.Record{}, errors.Wrapf(ErrFenced, "host %s is at incarnation %d, this is %d", who.name, now.Value.Incarnation, who.incarnation)
+		if now, compared := conflict.Now.Hosts[fence.name]; compared && now.Revision != fence.revision {
+			return events.Record{}, errors.Wrapf(ErrFenced, "host %s is at incarnation %d, this is %d", fence.name, now.Value.Incarnation, fence.incarnation)
 		}
 	}
 	if err == nil {

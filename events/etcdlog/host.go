@@ -5,6 +5,7 @@ package etcdlog
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,7 @@ type host struct {
 	incarnation uint64
 	revision    int64 // of the host's guard
 	version     string
+	takenOver   bool // an operator had taken its addresses over when it joined
 }
 
 // Presence is what a live daemon says of itself under alive/<host>. The key is
@@ -41,6 +43,7 @@ type Presence struct {
 	Started     string `json:"started"` // the process's start, in the kernel's ticks since boot
 	Incarnation uint64 `json:"incarnation"`
 	Version     string `json:"version"`
+	Engine      string `json:"engine,omitempty"` // the version of its Docker engine, once that is known
 }
 
 // Writer is the log in the hands of one host that has joined. Safe for
@@ -175,11 +178,81 @@ func (w *Writer) Rejoin(ctx context.Context, p Presence, lease clientv3.LeaseID,
 		case err != nil:
 			return err
 		}
-		who.revision = joined.Revision
+		who.revision, who.takenOver = joined.Revision, known.Value.TakenOver
 		w.wrote(joined)
 		w.host.Store(&who)
 		return nil
 	}
+}
+
+// Describe tells more of the daemon under its presence, which stays bound to the
+// lease. It returns [ErrFenced] when the presence is another daemon's, or gone.
+func (w *Writer) Describe(ctx context.Context, p Presence, lease clientv3.LeaseID) error {
+	who := *w.host.Load()
+	p.Incarnation = who.incarnation
+	presence, err := json.Marshal(p)
+	if err != nil {
+		return errors.Wrap(err, "write the presence")
+	}
+	l := w.log
+	resp, err := l.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.ModRevision(l.keys.host(who.name)), "=", who.revision), clientv3.Compare(clientv3.CreateRevision(l.keys.alive(who.name)), ">", 0)).
+		Then(clientv3.OpPut(l.keys.alive(who.name), string(presence), clientv3.WithLease(lease))).
+		Commit()
+	switch {
+	case err != nil:
+		return errors.Mark(errors.Wrap(err, "tell more of this daemon"), ErrUnknown)
+	case !resp.Succeeded:
+		return errors.Wrapf(ErrFenced, "host %s", who.name)
+	}
+	return nil
+}
+
+// Leave says that the daemon stops in good order, and takes its presence away in the
+// same commit. It returns [ErrFenced] when another daemon has joined as this host, or
+// an operator has taken it over; else [ErrConflict], [ErrRejected] or [ErrUnknown].
+func (w *Writer) Leave(ctx context.Context) error {
+	l, who := w.log, *w.host.Load()
+	known, present, err := l.lookUp(ctx, who.name)
+	if err != nil {
+		return err
+	}
+	if known.Revision != who.revision {
+		return errors.Wrapf(ErrFenced, "host %s is at incarnation %d, this is %d", who.name, known.Value.Incarnation, who.incarnation)
+	}
+	t, err := l.prepareHost(who, known, events.HostLeft{Host: who.name, Incarnation: who.incarnation})
+	if err != nil {
+		return err
+	}
+	if present.Present() { // else its lease has ended
+		t.then = append(t.then, clientv3.OpDelete(l.keys.alive(who.name)))
+	}
+	left, err := l.run(ctx, t)
+	if err == nil {
+		w.wrote(left)
+	}
+	return err
+}
+
+// TakenOver is the commit by which an operator took the host's addresses over before
+// this daemon joined; false if nobody did.
+func (w *Writer) TakenOver(ctx context.Context) (events.Record, bool, error) {
+	who := *w.host.Load()
+	if !who.takenOver {
+		return events.Record{}, false, nil
+	}
+	catalogue, err := w.log.Since(ctx, events.Catalogue, time.UnixMilli(0))
+	if err != nil {
+		return events.Record{}, false, errors.Wrap(err, "look who took the host's addresses over")
+	}
+	for _, r := range slices.Backward(catalogue) {
+		for _, e := range r.Events {
+			if e, ok := e.(events.HostTakenOver); ok && e.Host == who.name && e.Incarnation < who.incarnation {
+				return r, true, nil
+			}
+		}
+	}
+	return events.Record{}, false, nil
 }
 
 // alive is an [ErrHostAlive] that names the daemon.

@@ -144,7 +144,7 @@ func (l *Log) prepare(p Proposal, commit events.Commit, fence host) (*transactio
 	for _, name := range p.Dead {
 		t.compare(l.keys.alive(name), 0)
 	}
-	if touched.fenced && fence.name != "" {
+	if (touched.fenced || p.For != "") && fence.name != "" && !touched.hosts[fence.name] {
 		t.compare(l.keys.host(fence.name), fence.revision)
 	}
 	if n := max(len(t.ifs), len(t.then)); n > maxOperations {
@@ -192,7 +192,7 @@ func touchedBy(list []events.Event, seen events.Guards) touches {
 			t.pool = true
 		case events.PoolRetired:
 			t.pool, t.retires = true, true
-		case events.PoolExhausted, events.AddressAttributed, events.Unknown:
+		case events.PoolExhausted, events.AddressAttributed, events.AddressConflicted, events.Unknown:
 		case events.GrantOpened:
 			t.grants[e.Grant], t.leansOnPool = true, true
 		case events.GrantReopened:
@@ -220,9 +220,19 @@ func touchedBy(list []events.Event, seen events.Guards) touches {
 					t.emptied[held[i].Grant] = true
 				}
 			}
+		case events.AddressSuspected:
+			t.addresses[e.Address], t.fenced = true, true
+		case events.AddressCleared:
+			t.addresses[e.Address], t.fenced = true, true
+		case events.AddressReclaimed:
+			t.addresses[e.Address], t.fenced = true, true
 		case events.HostJoined:
 			t.hosts[e.Host] = true
+		case events.HostLeft:
+			t.hosts[e.Host] = true
 		case events.HostAdopted:
+			t.hosts[e.Host] = true
+		case events.HostTakenOver:
 			t.hosts[e.Host] = true
 		}
 	}

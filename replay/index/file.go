@@ -22,7 +22,7 @@ import (
 // The file begins with a magic word that names its format and ends with where its
 // contents are.
 const (
-	magic       = "ipamlog index 3\n"
+	magic       = "ipamlog index 4\n"
 	trailerSize = 8 + 4 + 4 // the contents' offset, length and checksum
 
 	outlineSize    = 40   // address 16, family 1, 7 free, from 8, to 8

@@ -60,7 +60,7 @@ func anyLog(t *rapid.T) []events.Record {
 				a = rapid.SampledFrom(addresses).Draw(t, "address")
 				held[n] = a
 			}
-			switch rapid.IntRange(0, 9).Draw(t, "what") {
+			switch rapid.IntRange(0, 11).Draw(t, "what") {
 			case 0:
 				r.Events = append(r.Events, events.PoolCreated{Space: events.Local, Name: word.Draw(t, "name"), Subnet: netip.MustParsePrefix("10.0.0.0/24"), Policy: events.DefaultPolicy(), Extra: events.Extra{"new": json.RawMessage(`1`)}})
 			case 1:
@@ -90,6 +90,16 @@ func anyLog(t *rapid.T) []events.Record {
 					e.Since = clock.Add(-time.Second)
 				}
 				r.Events = append(r.Events, e)
+			case 8:
+				r.Events = append(r.Events, rapid.SampledFrom([]events.Event{
+					events.AddressSuspected{Allocation: idOf('A', n), Address: a},
+					events.AddressSuspected{Allocation: idOf('A', n), Address: a},
+					events.AddressCleared{Allocation: idOf('A', n), Address: a},
+					events.AddressReclaimed{Allocation: idOf('A', n), Address: a},
+					events.AddressConflicted{Holder: idOf('A', n), Address: a, Host: word.Draw(t, "conflict")},
+					events.HostLeft{Host: "h", Incarnation: 1},
+					events.HostTakenOver{Host: "h", Incarnation: 1, By: "h2"},
+				}).Draw(t, "suspicion"))
 			default:
 				e := events.AddressAllocated{Allocation: idOf('A', n), Address: a, Kind: events.Endpoint, Shared: rapid.Bool().Draw(t, "shared"), Host: word.Draw(t, "host"), Endpoint: word.Draw(t, "name")}
 				if rapid.Bool().Draw(t, "grant") {

@@ -54,6 +54,7 @@ func (g *group) add(h *projection.Holding, pool int) {
 	}
 	row.mark(h.From)
 	row.mark(h.To)
+	row.mark(h.Suspected)
 	row.uint(uint64(len(h.Told)))
 	for _, t := range h.Told {
 		for _, text := range []string{t.ContainerID, t.ContainerName, t.Image, t.ImageID, t.NetworkID, t.NetworkName, t.EndpointID} {
@@ -202,7 +203,7 @@ func (b holdings) row(n int, pools []*projection.PoolLife) (h projection.Holding
 		return b.texts[i]
 	}
 	h.Host, h.Endpoint, h.Why, h.End = text(), text(), text(), events.Reason(text())
-	h.From, h.To = d.mark(), d.mark()
+	h.From, h.To, h.Suspected = d.mark(), d.mark(), d.mark()
 	if told := d.length(); told > 0 {
 		h.Told = make([]projection.Told, 0, min(told, 16))
 		for range told {
