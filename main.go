@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -35,6 +36,7 @@ import (
 	"github.com/ipamlog/ipamlog/engine"
 	"github.com/ipamlog/ipamlog/node"
 	"github.com/ipamlog/ipamlog/plugin"
+	"github.com/ipamlog/ipamlog/reconcile"
 	"github.com/ipamlog/ipamlog/status"
 )
 
@@ -128,7 +130,8 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer, log zerolog.Lo
 	defer n.Close()
 
 	metrics := status.NewMetrics(build().Version, n.Stats, n.Revision)
-	driver := plugin.NewDriver()
+	metrics.Registry.MustRegister(n.Collectors()...)
+	driver := plugin.NewDriver(n.Keeper())
 	socket, err := plugin.Listen(cfg.Socket, cfg.SocketGroup)
 	if err != nil {
 		return err
@@ -194,7 +197,31 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer, log zerolog.Lo
 		g.Add(func() error {
 			select {
 			case host := <-joined:
+				var telling sync.WaitGroup
+				telling.Go(func() { host.TellEngine(ctx, docker.Version) })
 				whose.Run(ctx, host)
+				telling.Wait()
+			case <-ctx.Done():
+			}
+			return docker.Close()
+		}, func(error) { cancel() })
+	}
+	// What the log and the engine disagree on.
+	reconciled := make(chan *actor.Host, 1)
+	if mode := reconcile.Mode(cfg.Reconcile); cfg.Engine != config.Off && mode != reconcile.Off {
+		docker, err := engine.Open(cfg.Engine)
+		if err != nil {
+			return errors.CombineErrors(err, socket.Close())
+		}
+		r := reconcile.New(reconcile.Options{
+			Engine: docker, Driver: driverName(cfg), Mode: mode, Every: cfg.ReconcileEvery, Grace: cfg.ReconcileGrace, Logger: log,
+		})
+		metrics.Registry.MustRegister(r.Collectors()...)
+		ctx, cancel := context.WithCancel(context.Background())
+		g.Add(func() error {
+			select {
+			case host := <-reconciled:
+				r.Run(ctx, host)
 			case <-ctx.Done():
 			}
 			return docker.Close()
@@ -209,6 +236,7 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer, log zerolog.Lo
 				return err
 			}
 			joined <- host
+			reconciled <- host
 			driver.Attach(host)
 			questions.Attach(api.Source{Log: host.Writer().Log(), Past: n.Index()})
 			announce(out, cfg, n)
@@ -255,11 +283,11 @@ func access(cfg config.Config, at net.Addr, log zerolog.Logger) (api.Access, err
 
 // driverName is what the engine calls this daemon. A managed plugin it calls what
 // it was installed as, which the plugin is not told.
-func driverName(cfg config.Config) string {
+func driverName(cfg config.Config) attribution.Driver {
 	if cfg.Managed {
 		return ""
 	}
-	return strings.TrimSuffix(filepath.Base(cfg.Socket), ".sock")
+	return attribution.Driver(strings.TrimSuffix(filepath.Base(cfg.Socket), ".sock"))
 }
 
 // announce tells a person what to do next.

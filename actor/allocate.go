@@ -23,6 +23,7 @@ func (p *Pool) allocate(t *allocateTask) {
 		p.park(s, t)
 		return
 	}
+	p.asking[t.ref.Grant] = time.Now()
 	grant := p.grant(t.ref.Grant)
 	switch {
 	case grant.Value.State != events.StateOpen || p.closing[t.ref.Grant] != nil:
@@ -249,8 +250,11 @@ func (p *Pool) confirm(t *allocateTask, addr netip.Addr, a events.Allocation) {
 				p.reach(revision, t)
 			case p.overlay.byAddr[addr] != nil || p.held(addr).Value.Index(a.ID) < 0:
 				p.decide(t) // released meanwhile, or about to be
+			case !guard.Value[guard.Value.Index(a.ID)].Suspected.IsZero():
+				p.clear(t, addr, a.ID)
 			default:
 				p.witness.Repeated(a.ID)
+				p.asked[a.ID] = time.Now()
 				if t.answer(p.answerOf(addr, a.Kind, a.ID, revision, true), nil) {
 					p.repeated[a.ID] = true
 				}
@@ -277,7 +281,8 @@ func (p *Pool) exhausted(t *allocateTask, within netip.Prefix) {
 	}
 	for _, s := range p.overlay.byAddr {
 		_, releasing := s.event.(events.AddressReleased)
-		if releasing || s.task != nil && s.task.base().gone() {
+		_, reclaiming := s.event.(events.AddressReclaimed)
+		if releasing || reclaiming || s.task != nil && s.task.base().gone() {
 			p.park(s, t)
 			return
 		}

@@ -60,6 +60,8 @@ func (p *Pool) close(t *closeTask) {
 	}
 	grant := p.grant(t.grant)
 	switch {
+	case !t.unused.IsZero() && (!grant.Present() || p.isUsed(t.grant, t.unused)):
+		t.answer(Answer{}, nil)
 	case !grant.Present() && t.asked:
 		t.answer(Answer{}, nil) // doubled, late or unknown: harmless
 	case !grant.Present():

@@ -4,6 +4,7 @@ package actor
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -108,11 +109,25 @@ func (p *Pool) holdsStill(s *step) bool {
 			return false // an operator has laid the pool out meanwhile
 		}
 		return p.grant(s.grant).Value.State == events.StateClosing
+	case events.AddressSuspected:
+		i := p.held(s.addr).Value.Index(e.Allocation)
+		return i >= 0 && p.held(s.addr).Value[i].Suspected.IsZero()
+	case events.AddressCleared:
+		return p.suspects(s.addr, e.Allocation)
+	case events.AddressReclaimed:
+		return p.suspects(s.addr, e.Allocation)
 	case events.PoolRetired:
 		return !p.retired
 	default:
 		return true
 	}
+}
+
+// suspects says whether an allocation is suspected.
+func (p *Pool) suspects(addr netip.Addr, allocation events.ID) bool {
+	held := p.held(addr).Value
+	i := held.Index(allocation)
+	return i >= 0 && !held[i].Suspected.IsZero()
 }
 
 // redecide takes a step back, and decides anew for all who wait for it.
@@ -196,7 +211,7 @@ func (p *Pool) outcome(proposal etcdlog.Proposal, steps []*step, record events.R
 	case errors.Is(err, etcdlog.ErrFenced):
 		p.log.Error().Err(err).Msg("the end of a grant was refused")
 		for _, s := range steps {
-			if s.closes() {
+			if s.closes() || s.judges() {
 				p.refused(s, err)
 			} else {
 				p.redecide(s) // it only shared the commit
@@ -237,6 +252,18 @@ func (p *Pool) committed(proposal etcdlog.Proposal, steps []*step, record events
 			if s.task != nil {
 				s.task.base().answer(Answer{Address: s.addr, Allocation: e.Allocation, Revision: record.Revision}, nil)
 			}
+		case events.AddressReclaimed:
+			p.dry = false
+			p.letRest(s.addr, now)
+			s.task.base().answer(Answer{Address: s.addr, Revision: record.Revision}, nil)
+		case events.AddressSuspected:
+			s.task.base().answer(Answer{Address: s.addr, Revision: record.Revision}, nil)
+		case events.AddressCleared:
+			if _, asks := s.task.(*allocateTask); asks {
+				p.decide(s.task)
+			} else {
+				s.task.base().answer(Answer{Address: s.addr, Revision: record.Revision}, nil)
+			}
 		case events.GrantClosing:
 			if c := p.closing[s.grant]; c != nil {
 				c.at = record.Revision
@@ -257,6 +284,7 @@ func (p *Pool) settleAllocated(s *step, e events.AddressAllocated, revision int6
 	}
 	p.memory.note(e, revision)
 	p.witnessed(e)
+	p.asked[e.Allocation] = time.Now()
 	answer := p.answerOf(s.addr, e.Kind, e.Allocation, revision, false)
 	if s.task.base().answer(answer, nil) {
 		return

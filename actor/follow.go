@@ -109,15 +109,14 @@ func (p *Pool) begin(state *projection.Pool, tail []events.Record) {
 	for _, r := range tail {
 		p.writer.Log().Clock.Seen(r.Commit, false)
 		for _, e := range r.Events {
-			switch e := e.(type) {
-			case events.AddressReleased:
+			if _, addr, ok := givenBack(e); ok {
 				rested := max(0, now.Sub(r.Time))
-				if left := state.Pool().Value.Quarantine.Duration() - rested; left > 0 && p.free(e.Address) {
-					p.picker.rest(e.Address, time.Now().Add(left))
+				if left := state.Pool().Value.Quarantine.Duration() - rested; left > 0 && p.free(addr) {
+					p.picker.rest(addr, time.Now().Add(left))
 				}
-			case events.AddressAllocated:
-				p.noticePick(e)
-			default:
+			}
+			if allocated, ok := e.(events.AddressAllocated); ok {
+				p.noticePick(allocated)
 			}
 		}
 	}
@@ -128,6 +127,9 @@ func (p *Pool) begin(state *projection.Pool, tail []events.Record) {
 		p.refresh(a)
 	}
 	for id, g := range state.Grants() {
+		if _, known := p.asking[id]; !known {
+			p.asking[id] = time.Now() // it may have been a moment ago
+		}
 		if g.Value.State == events.StateClosing && p.mine(g.Value.Host) {
 			p.resume(id, g.Revision)
 		}
@@ -147,7 +149,14 @@ func (p *Pool) notice(r events.Record, now time.Time) {
 			p.remember()
 		case events.PoolChanged:
 			p.picker.lay(e.Layout)
-		case events.GrantOpened, events.GrantClosed, events.GrantReopened:
+		case events.GrantOpened:
+			p.asking[e.Grant] = now
+			p.picker.place = p.place()
+		case events.GrantReopened:
+			p.asking[e.Grant] = now
+			p.picker.place = p.place()
+		case events.GrantClosed:
+			delete(p.asking, e.Grant)
 			p.picker.place = p.place()
 		case events.AddressReserved:
 			p.refresh(e.Address)
@@ -161,11 +170,12 @@ func (p *Pool) notice(r events.Record, now time.Time) {
 			if held := p.state.Held(e.Address).Value; len(held) > 0 {
 				p.index(e.Address, held[len(held)-1])
 			}
-		case events.AddressReleased:
-			p.dry = false
-			p.refresh(e.Address)
-			p.letRest(e.Address, now)
 		default:
+			if _, addr, ok := givenBack(e); ok {
+				p.dry = false
+				p.refresh(addr)
+				p.letRest(addr, now)
+			}
 		}
 	}
 }
@@ -196,18 +206,32 @@ func (p *Pool) index(addr netip.Addr, a events.Allocation) {
 
 func (p *Pool) forgetReleased(r events.Record) {
 	for _, e := range r.Events {
-		released, ok := e.(events.AddressReleased)
+		allocation, addr, ok := givenBack(e)
 		if !ok {
 			continue
 		}
-		delete(p.repeated, released.Allocation)
-		p.witness.Ended(released.Allocation)
-		held := p.state.Held(released.Address).Value
-		if i := held.Index(released.Allocation); i >= 0 {
-			if key := askKeyOf(held[i]); p.asks[key] == released.Address {
+		delete(p.repeated, allocation)
+		delete(p.asked, allocation)
+		p.witness.Ended(allocation)
+		held := p.state.Held(addr).Value
+		if i := held.Index(allocation); i >= 0 {
+			if key := askKeyOf(held[i]); p.asks[key] == addr {
 				delete(p.asks, key)
 			}
 		}
+	}
+}
+
+// givenBack names the allocation that an event ends, so that its address rests: by
+// Docker's word, or because Docker's was lost.
+func givenBack(e events.Event) (events.ID, netip.Addr, bool) {
+	switch e := e.(type) {
+	case events.AddressReleased:
+		return e.Allocation, e.Address, true
+	case events.AddressReclaimed:
+		return e.Allocation, e.Address, true
+	default:
+		return events.ID{}, netip.Addr{}, false
 	}
 }
 

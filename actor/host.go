@@ -35,7 +35,9 @@ type Options struct {
 	Observer Observer
 	// Witness is told of what this host holds. May be nil.
 	Witness Witness
-	Logger  zerolog.Logger
+	// Keeper keeps the releases that the log does not take in time. May be nil.
+	Keeper *Keeper
+	Logger zerolog.Logger
 }
 
 // Host is this machine's daemon on the log. Safe for concurrent use.
@@ -48,11 +50,16 @@ type Host struct {
 	mirrors  bool
 	observer Observer
 	witness  Witness
+	keeper   *Keeper
 	logger   zerolog.Logger
 
 	background sync.WaitGroup  // what goes on behind an answered request; see inBackground
 	life       context.Context //nolint:containedctx // the span of the host, for its goroutines
 	end        context.CancelFunc
+
+	carried  sync.WaitGroup  // releases on their way into the log
+	carriers context.Context //nolint:containedctx // their span, which ends before that of the pools
+	putDown  context.CancelFunc
 
 	doomed chan error // why the host cannot go on; capacity 1
 
@@ -73,13 +80,14 @@ func Join(ctx context.Context, o Options) (*Host, error) {
 		return nil, err
 	}
 	h := &Host{
-		log: o.Log, writer: p.writer, presence: p, blocks: o.Blocks, routes: o.Routes, mirrors: o.Mirrors, observer: o.Observer, witness: o.Witness, logger: o.Logger,
+		log: o.Log, writer: p.writer, presence: p, blocks: o.Blocks, routes: o.Routes, mirrors: o.Mirrors, observer: o.Observer, witness: o.Witness, keeper: o.Keeper, logger: o.Logger,
 		pools: map[events.ID]*Pool{}, moved: map[events.ID]events.ID{}, doomed: make(chan error, 1),
 	}
 	if h.witness == nil {
 		h.witness = nobody{}
 	}
 	h.life, h.end = context.WithCancel(context.WithoutCancel(ctx))
+	h.carriers, h.putDown = context.WithCancel(h.life)
 	if err := h.startPools(ctx); err != nil {
 		h.shutdown()
 		p.revoke(ctx)
@@ -122,8 +130,12 @@ func (h *Host) Run(ctx context.Context) error {
 		err = errors.CombineErrors(err, <-ended)
 	}
 	h.shutdown()
-	h.presence.revoke(context.WithoutCancel(ctx))
-	return err
+	if err != nil {
+		h.presence.revoke(context.WithoutCancel(ctx)) // another is in its place, or it is another store
+		return err
+	}
+	h.presence.leave(context.WithoutCancel(ctx))
+	return nil
 }
 
 // Drain makes every pool finish what it has accepted and refuse the rest. The
@@ -152,7 +164,11 @@ func (h *Host) shutdown() {
 	case <-settled:
 	case <-time.After(drainPatience):
 	}
+	if h.keeper != nil {
+		h.putDown() // the spool has them, and the next daemon
+	}
 	h.Drain()
+	h.carried.Wait()
 	h.end()
 	<-settled
 }
@@ -293,6 +309,11 @@ func (h *Host) toPool(ref Ref, t func() task) (Answer, error) {
 // pool of its PoolID does not know it.
 func (h *Host) toHolder(ctx context.Context, ref Ref, t func() task) (Answer, error) {
 	answer, err := h.toPool(ref, t)
+	return h.orElsewhere(ctx, ref, t, answer, err)
+}
+
+// orElsewhere is what toHolder does after the pool of the PoolID was asked.
+func (h *Host) orElsewhere(ctx context.Context, ref Ref, t func() task, answer Answer, err error) (Answer, error) {
 	if err != nil || answer.Revision != 0 {
 		return answer, err
 	}
@@ -341,14 +362,11 @@ func (h *Host) RequestAddress(ctx context.Context, ref Ref, ask AddressRequest) 
 }
 
 // ReleaseAddress ends what is held of an address through a grant. Nothing held
-// is no error.
+// is no error. While the store is silent it succeeds as soon as the spool has it.
 func (h *Host) ReleaseAddress(ctx context.Context, ref Ref, addr netip.Addr) (Answer, error) {
 	ctx, cancel := h.within(ctx)
 	defer cancel()
-	came := time.Now()
-	return h.toHolder(ctx, ref, func() task {
-		return &releaseTask{request: newRequest(ctx), grant: ref.Grant, address: addr, reason: events.Released, came: came}
-	})
+	return h.giveBack(ctx, ref, addr)
 }
 
 // Undo takes back an answer that did not reach Docker. It waits for nothing.
@@ -376,11 +394,11 @@ func (h *Host) Undo(ref Ref, a Answer) {
 }
 
 // ReleasePool ends a grant, and all that is held through it. A grant that is not
-// there is no error.
+// there is no error. While the store is silent it succeeds as soon as the spool has it.
 func (h *Host) ReleasePool(ctx context.Context, ref Ref) (Answer, error) {
 	ctx, cancel := h.within(ctx)
 	defer cancel()
-	return h.toHolder(ctx, ref, func() task { return &closeTask{request: newRequest(ctx), grant: ref.Grant} })
+	return h.giveBack(ctx, ref, netip.Addr{})
 }
 
 // UndoPool takes back a grant whose answer did not reach Docker. It waits for

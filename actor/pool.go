@@ -78,6 +78,9 @@ type Pool struct {
 	// repeated are the allocations whose requester was told of them again: no
 	// answer that went astray takes them back.
 	repeated map[events.ID]bool
+	// asked is when each allocation was last given to who asked for it, and asking
+	// when something was last asked through each grant, as far as this daemon knows.
+	asked, asking map[events.ID]time.Time
 	latest   int64
 	// laidOutAt is the revision of this host's last commit that changed the layout.
 	laidOutAt int64
@@ -109,7 +112,7 @@ func newPool(space events.Space, id events.ID, w *etcdlog.Writer, observer Obser
 		log:     log.With().Stringer("pool", id).Logger(),
 		mailbox: make(chan task, mailboxSize), posts: make(chan func(), 64),
 		stopping: make(chan struct{}), done: make(chan struct{}),
-		overlay: newOverlay(), asks: map[askKey]netip.Addr{}, repeated: map[events.ID]bool{}, closing: map[events.ID]*closing{},
+		overlay: newOverlay(), asks: map[askKey]netip.Addr{}, repeated: map[events.ID]bool{}, asked: map[events.ID]time.Time{}, asking: map[events.ID]time.Time{}, closing: map[events.ID]*closing{},
 		batchLimit: etcdlog.MaxEvents,
 	}
 }
@@ -268,6 +271,10 @@ func (p *Pool) decide(t task) {
 		p.close(t)
 	case *reachTask:
 		p.reach(t.revision, t)
+	case *judgeTask:
+		p.judge(t)
+	case *standTask:
+		p.stand(t)
 	}
 }
 

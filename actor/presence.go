@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -61,13 +62,17 @@ type presence struct {
 	client *clientv3.Client
 	store  events.ID // the identity of the store that was joined
 	writer *etcdlog.Writer
-	self   etcdlog.Presence
 	log    zerolog.Logger
-	lease  clientv3.LeaseID
 	unseen bool // the daemon in our place ran where its process cannot be looked at
+
 	// until is when the lease ends as far as this side can tell, in nanoseconds of
 	// etcdlog.SinceBoot, which nobody can set back: after it no ask is answered.
 	until atomic.Int64
+
+	mu    sync.Mutex // guards what is below
+	self  etcdlog.Presence
+	lease clientv3.LeaseID
+	told  string // the engine's version as the presence has it
 }
 
 // join waits out what a killed daemon of this host left behind, and takes its
@@ -97,7 +102,47 @@ func join(ctx context.Context, client *clientv3.Client, log *etcdlog.Log, id Ide
 		return nil, err
 	}
 	p.extend(begun)
+	p.tellTakenOver(ctx)
 	return p, nil
+}
+
+// tellTakenOver says in the daemon's log what became of the host while it was away.
+// That it is not known who did it is no reason not to go on.
+func (p *presence) tellTakenOver(ctx context.Context) {
+	record, taken, err := p.writer.TakenOver(ctx)
+	line := p.log.Warn().Str("host", p.writer.Host()).Uint64("incarnation", p.writer.Incarnation())
+	const told = "this host was taken for dead, and its addresses were taken over: others may have them now, and what its containers still use is asked for anew"
+	switch {
+	case err != nil:
+		line.Err(err).Msg("it could not be found out whether this host's addresses were taken over")
+	case taken:
+		line.Str("by", record.Host).Time("at", record.Time).Int64("revision", record.Revision).Msg(told)
+	}
+}
+
+// describe tells the engine's version under the presence.
+func (p *presence) describe(ctx context.Context, engine string) error {
+	p.mu.Lock()
+	p.self.Engine = engine // for when it joins anew, too
+	self, lease, known := p.self, p.lease, p.told == engine
+	p.mu.Unlock()
+	if known {
+		return nil
+	}
+	if err := p.writer.Describe(ctx, self, lease); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.told = engine
+	return nil
+}
+
+// present are what the daemon says of itself, and the lease it says that under.
+func (p *presence) present() (etcdlog.Presence, clientv3.LeaseID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.self, p.lease
 }
 
 // grant takes a new lease, and returns when it was asked for: it runs from then.
@@ -107,6 +152,8 @@ func (p *presence) grant(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return begun, errors.Mark(errors.Wrap(err, "ask the store for a lease"), etcdlog.ErrUnknown)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.lease = lease.ID
 	return begun, nil
 }
@@ -136,7 +183,8 @@ func (p *presence) run(ctx context.Context) error {
 
 // keep extends the lease until it is lost or ctx ends.
 func (p *presence) keep(ctx context.Context) {
-	answers, err := p.client.KeepAlive(ctx, p.lease)
+	_, lease := p.present()
+	answers, err := p.client.KeepAlive(ctx, lease)
 	if err != nil {
 		p.log.Warn().Err(err).Msg("the lease cannot be kept")
 		return
@@ -156,12 +204,14 @@ func (p *presence) rejoin(ctx context.Context) error {
 			begun, err = p.grant(ctx)
 		}
 		if err == nil {
-			err = p.writer.Rejoin(ctx, p.self, p.lease, p.dead)
+			self, lease := p.present()
+			err = p.writer.Rejoin(ctx, self, lease, p.dead)
 		}
 		switch {
 		case err == nil:
 			p.extend(begun)
 			p.log.Info().Uint64("incarnation", p.writer.Incarnation()).Msg("joined anew")
+			p.tellTakenOver(ctx)
 			return nil
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // stopped while trying: that is no failure
@@ -185,12 +235,23 @@ func (p *presence) recognise(ctx context.Context) error {
 	return p.writer.Log().Recall(ctx, memory)
 }
 
+// leave says that this daemon stops in good order, and gives its place back.
+func (p *presence) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, storePatience)
+	defer cancel()
+	if err := p.writer.Leave(ctx); err != nil {
+		p.log.Warn().Err(err).Msg("the log was not told that this daemon stops in good order")
+	}
+	p.revoke(ctx)
+}
+
 // revoke gives the lease back, and with it the place.
 func (p *presence) revoke(ctx context.Context) {
 	p.until.Store(0)
 	ctx, cancel := context.WithTimeout(ctx, storePatience)
 	defer cancel()
-	if _, err := p.client.Revoke(ctx, p.lease); err != nil {
+	_, lease := p.present()
+	if _, err := p.client.Revoke(ctx, lease); err != nil {
 		p.log.Warn().Err(err).Msg("the lease could not be given back: it ends by itself")
 	}
 }

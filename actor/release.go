@@ -26,6 +26,8 @@ func (p *Pool) release(t *releaseTask) {
 	switch {
 	case held && t.reason == events.Compensated && p.repeated[a.ID]:
 		t.answer(Answer{Address: t.address}, nil) // it asked again, and was told
+	case held && t.lasting != nil && !t.lasting.means(a.ID):
+		p.noteFirst(t)
 	case held:
 		e := events.AddressReleased{Allocation: a.ID, Address: t.address, Reason: t.reason}
 		p.queue(&step{event: e, task: t, addr: t.address, grant: t.grant})
@@ -66,6 +68,26 @@ func (p *Pool) releaseUnknown(t *releaseTask) {
 			default:
 				t.answer(Answer{Address: t.address}, nil)
 			}
+		})
+	})
+}
+
+// noteFirst lets the spool note which allocation a release means, and then decides it.
+// Until then nobody is told of the address again.
+func (p *Pool) noteFirst(t *releaseTask) {
+	p.parked++
+	s := &step{addr: t.address, grant: t.grant}
+	p.overlay.add(s)
+	p.spawn(func() {
+		err := t.lasting.note()
+		p.post(func() {
+			p.parked--
+			if err != nil {
+				p.log.Error().Err(err).Stringer("address", t.address).Msg("what a spooled release means could not be noted: see that the disk can be written")
+			}
+			p.unqueue(s)
+			p.decide(t)
+			p.unpark(s)
 		})
 	})
 }

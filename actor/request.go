@@ -108,12 +108,16 @@ type releaseTask struct {
 	reason     events.Reason
 	came       time.Time // when Docker released; zero where nobody did
 	asked      bool      // the store was asked about an allocation the projection does not know
+	lasting    *lasting  // nil: nothing keeps it
 }
 
 type closeTask struct {
 	request
 	grant events.ID
 	asked bool
+	// unused, if not zero, leaves the grant alone that something was asked through
+	// since.
+	unused time.Time
 }
 
 // reachTask is answered once the projection has reached a revision.

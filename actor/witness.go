@@ -57,23 +57,7 @@ func (p *Pool) witnessed(e events.AddressAllocated) {
 // testify tells the witness all that this host holds in the pool, what is known
 // beyond the projection included.
 func (p *Pool) testify() {
-	var all []Holding
-	add := func(addr netip.Addr, held events.Held) {
-		for _, a := range held {
-			if p.concernsWitness(a) {
-				all = append(all, p.holding(addr, a))
-			}
-		}
-	}
-	for addr := range p.state.HeldAll() {
-		add(addr, p.held(addr).Value)
-	}
-	for addr, n := range p.overlay.held {
-		if !p.state.Held(addr).Present() {
-			add(addr, n.guard.Value)
-		}
-	}
-	p.witness.Holds(p.id, all)
+	p.witness.Holds(p.id, p.ours())
 }
 
 // concernsWitness says whether an allocation is this host's, through a grant.

@@ -54,9 +54,7 @@ type Engine interface {
 // Options are what an [Attributor] needs.
 type Options struct {
 	Engine Engine
-	// Driver is what the engine calls us, as the IPAM driver of its networks. Empty:
-	// whatever is not Docker's own.
-	Driver string
+	Driver Driver
 	// Labels are the patterns (see path.Match) of the labels that are told.
 	Labels []string
 	Logger zerolog.Logger

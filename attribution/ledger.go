@@ -21,9 +21,7 @@ type moment uint64
 // Ledger is what this host holds, and whose that was found to be. It implements
 // [actor.Witness]. Safe for concurrent use.
 type Ledger struct {
-	// driver is what the engine calls us, as the IPAM driver of networks; empty:
-	// whatever is not Docker's own is ours.
-	driver string
+	driver Driver
 	// kick, if not nil, is called when there is something to look for.
 	kick  func()
 	clock func() time.Time
@@ -113,9 +111,8 @@ type look struct {
 	at    time.Time // when it began
 }
 
-// NewLedger returns a ledger that knows nothing. driver is what the engine calls
-// us, as the IPAM driver of its networks; empty: whatever is not Docker's own.
-func NewLedger(driver string) *Ledger {
+// NewLedger returns a ledger that knows nothing.
+func NewLedger(driver Driver) *Ledger {
 	return &Ledger{
 		driver: driver, clock: time.Now, holdings: map[events.ID]*holding{}, at: map[netip.Addr][]*holding{},
 		gone: map[events.ID]*holding{}, looks: map[*look]bool{},
@@ -307,7 +304,7 @@ func (l *Ledger) only(k *look, n engine.Network, e engine.Endpoint, addr netip.A
 	var one *holding
 	for _, h := range l.at[addr] {
 		switch {
-		case h.Kind != events.Endpoint || h.Shared || !l.fits(n, h):
+		case h.Kind != events.Endpoint || h.Shared || !l.driver.Fits(n, h.Holding):
 		case h.MAC != (events.MAC{}) && h.MAC.String() != e.MAC.String():
 		case h.ended != 0 && h.ended < k.begun:
 		case h.began > s.first:
@@ -364,22 +361,6 @@ func (h *holding) belongs(n engine.Network, e engine.Endpoint, now time.Time) bo
 // network alone is told. It then is Swarm's load balancer, or one that the engine
 // has lost.
 const lonelyAfter = 30 * time.Second
-
-// fits says whether a network can be of a holding's pool.
-func (l *Ledger) fits(n engine.Network, h *holding) bool {
-	if !l.ours(n) || h.Pool.Node == "" && n.IPAM.Options["pool"] != h.Pool.Name {
-		return false // a mirror has no name, whatever its network's options are
-	}
-	return slices.ContainsFunc(n.IPAM.Pools, func(p engine.Pool) bool { return p.Subnet.Masked() == h.Pool.Subnet })
-}
-
-// ours says whether a network's addresses are ours to give.
-func (l *Ledger) ours(n engine.Network) bool {
-	if l.driver != "" {
-		return n.IPAM.Driver == l.driver
-	}
-	return !slices.Contains([]string{"", "default", "null", "none", "windows"}, n.IPAM.Driver)
-}
 
 // listed takes in the networks that the engine has, as listed during a look, and
 // finds those of gateways and auxiliary addresses.
@@ -443,7 +424,7 @@ func (l *Ledger) onlyNetwork(h *holding, networks []engine.Network) *engine.Netw
 	var one *engine.Network
 	for i, n := range networks {
 		switch {
-		case !l.granted(n, h):
+		case !l.driver.Granted(n, h.Holding):
 		case one != nil:
 			return nil
 		default:
@@ -459,16 +440,9 @@ func (l *Ledger) onlyNetwork(h *holding, networks []engine.Network) *engine.Netw
 		}
 	}
 	for _, o := range l.holdings {
-		if o.Grant != h.Grant && o.ended == 0 && o.Pool.Subnet == h.Pool.Subnet && l.granted(*one, o) {
+		if o.Grant != h.Grant && o.ended == 0 && o.Pool.Subnet == h.Pool.Subnet && l.driver.Granted(*one, o.Holding) {
 			return nil
 		}
 	}
 	return one
-}
-
-// granted says whether a network can be that of a holding's grant.
-func (l *Ledger) granted(n engine.Network, h *holding) bool {
-	return l.fits(n, h) && slices.ContainsFunc(n.IPAM.Pools, func(p engine.Pool) bool {
-		return p.Subnet.Masked() == h.Pool.Subnet && (h.Pool.Node != "" || p.Range.Masked() == h.Range.Masked())
-	})
 }

@@ -522,7 +522,7 @@ func TestLedger_networks(t *testing.T) {
 		"of a mirror, elsewhere": {"", n(func(n *engine.Network) { n.IPAM.Pools = nil }), mirror, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := NewLedger(test.driver).fits(test.network, holding(test.holding)); got != test.want {
+			if got := Driver(test.driver).Fits(test.network, holding(test.holding).Holding); got != test.want {
 				t.Errorf("fits: %v", got)
 			}
 		})

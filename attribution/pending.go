@@ -79,7 +79,7 @@ func (l *Ledger) wanted(networks []engine.Network, all bool, now time.Time) []st
 	want := map[string]bool{}
 	for _, n := range networks {
 		x := l.networks[n.ID]
-		want[n.ID] = l.ours(n) && (all || x == nil || x.endpoints == nil)
+		want[n.ID] = l.driver.Ours(n) && (all || x == nil || x.endpoints == nil)
 	}
 	for _, h := range l.holdings {
 		due := h.searched() && !h.due.After(now)
@@ -91,7 +91,7 @@ func (l *Ledger) wanted(networks []engine.Network, all bool, now time.Time) []st
 			continue
 		}
 		for _, n := range networks {
-			if !want[n.ID] && l.fits(n, h) {
+			if !want[n.ID] && l.driver.Fits(n, h.Holding) {
 				want[n.ID] = true
 			}
 		}

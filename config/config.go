@@ -2,7 +2,11 @@
 
 package config
 
-import "github.com/ipamlog/ipamlog/render"
+import (
+	"time"
+
+	"github.com/ipamlog/ipamlog/render"
+)
 
 // Global are the options of all commands. The zero value is not valid, use
 // [Load].
@@ -59,6 +63,13 @@ type Serve struct {
 	// Labels are the patterns (see path.Match) of those labels of a container that
 	// are noted with the addresses it holds.
 	Labels []string `koanf:"labels"`
+	// Reconcile is what is done about addresses on which the log and the engine
+	// disagree: fix, report or off.
+	Reconcile string `koanf:"reconcile"`
+	// ReconcileEvery is the time between two comparisons, ReconcileGrace that between
+	// two that must agree before anything is given back. Both are above zero.
+	ReconcileEvery time.Duration `koanf:"reconcile-every"`
+	ReconcileGrace time.Duration `koanf:"reconcile-grace"`
 	// Managed says that this daemon is a managed plugin, which Swarm uses.
 	Managed bool `koanf:"managed"`
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
@@ -53,6 +54,7 @@ func defaults() config.Config {
 			Socket: "/run/docker/plugins/ipamlog.sock", Host: "h1",
 			Engine: "unix:///var/run/docker.sock", Listen: "127.0.0.1:9477",
 			Labels: []string{"com.docker.compose.*", "com.docker.swarm.*", "com.docker.stack.*"},
+			Reconcile: "fix", ReconcileEvery: 30 * time.Second, ReconcileGrace: time.Minute,
 		},
 	}
 }
@@ -123,6 +125,12 @@ func TestLoad(t *testing.T) {
 			func(c *config.Config) { c.Labels = []string{"com.docker.compose.*", "team", "example.com/*"} },
 		},
 		"fewer labels": {asked{environ: []string{"IPAMLOG_LABELS=team"}}, func(c *config.Config) { c.Labels = []string{"team"} }},
+		"reconciliation": {
+			asked{file: "reconcile: report\n", args: []string{"--reconcile-grace", "90s"}, environ: []string{"IPAMLOG_RECONCILE_EVERY=10s"}},
+			func(c *config.Config) {
+				c.Reconcile, c.ReconcileEvery, c.ReconcileGrace = "report", 10*time.Second, 90*time.Second
+			},
+		},
 		"no labels":    {asked{environ: []string{"IPAMLOG_LABELS=none"}}, func(c *config.Config) { c.Labels = []string{} }},
 		"TLS and tokens of the API": {
 			asked{
@@ -233,6 +241,8 @@ func TestLoad_refused(t *testing.T) {
 		"listen":                    {asked{args: []string{"--listen", "9477"}}, `--listen "9477" cannot be listened on, write host:port`},
 		"listen's port":             {asked{args: []string{"--listen", ":65536"}}, `--listen ":65536" cannot be`},
 		"pool":                      {asked{args: []string{"--default-address-pool", "10.0.0.0/8"}}, `--default-address-pool "10.0.0.0/8" has no size, write BASE,SIZE such as 10.0.0.0/8,24`},
+		"reconciliation":            {asked{args: []string{"--reconcile", "yes"}}, `--reconcile "yes" is no way to reconcile, write fix, report or off`},
+		"no grace":                  {asked{args: []string{"--reconcile-grace", "0s"}}, `--reconcile-grace "0s" is no time, write one such as 30s or 2m`},
 		"label":                     {asked{args: []string{"--labels", "[a"}}, `--labels "[a" is no pattern of a label's name, write one such as com.docker.compose.*`},
 		"no label, and nothing":     {asked{args: []string{"--labels", ""}}, `--labels is empty, write patterns such as com.docker.compose.*, or none`},
 		"cert alone":                {asked{args: []string{"--cert", "/c"}}, `give both --cert and --key`},

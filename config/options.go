@@ -53,6 +53,9 @@ var options = []option{
 	{"listen-token-file", as(readPath)},
 	{"default-address-pool", readAddressPools},
 	{"labels", readLabels},
+	{"reconcile", as(readReconcile)},
+	{"reconcile-every", as(readDuration)},
+	{"reconcile-grace", as(readDuration)},
 	{"managed", readBool},
 }
 
@@ -103,6 +106,9 @@ func RegisterServe(flags *pflag.FlagSet, around Surroundings) {
 	r.flag("managed", "this daemon is a managed plugin, which Swarm uses on each of its nodes")
 	r.list("default-address-pool", "`BASE,SIZE` that pools without a subnet are cut from, repeatable (default 10.0.0.0/8,24 and a unique local /48 by /64)")
 	r.list("labels", "`patterns` of the container labels that are noted with an address, separated by commas, or none (default "+strings.Join(defaults.Labels, ",")+")")
+	r.text("reconcile", "", defaults.Reconcile, "what to do about `addresses` that the log and the engine disagree on: fix, report or off")
+	r.text("reconcile-every", "", defaults.ReconcileEvery.String(), "`time` between two comparisons of the engine with the log")
+	r.text("reconcile-grace", "", defaults.ReconcileGrace.String(), "`time` between the two that must agree before anything is given back")
 }
 
 // registry adds options to a set of flags, each marked as ours: a command may

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/ipamlog/ipamlog/render"
 )
@@ -55,6 +56,8 @@ func (s Surroundings) Defaults() Config {
 			Engine: "unix:///var/run/docker.sock",
 			Listen: "127.0.0.1:9477",
 			Labels: []string{"com.docker.compose.*", "com.docker.swarm.*", "com.docker.stack.*"},
+
+			Reconcile: "fix", ReconcileEvery: 30 * time.Second, ReconcileGrace: time.Minute,
 		},
 	}
 }

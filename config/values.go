@@ -7,8 +7,10 @@ import (
 	"net/netip"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/cockroachdb/errors"
@@ -17,7 +19,7 @@ import (
 )
 
 // as makes a reader of text into an option's.
-func as(read func(string) (string, error)) func(any) (any, error) {
+func as[T any](read func(string) (T, error)) func(any) (any, error) {
 	return func(given any) (any, error) {
 		text, ok := given.(string)
 		if !ok {
@@ -147,6 +149,21 @@ func readListen(text string) (string, error) {
 		return text, nil
 	}
 	return "", errors.Newf("%q cannot be listened on, write host:port such as 127.0.0.1:9477, or off", text)
+}
+
+func readReconcile(text string) (string, error) {
+	if !slices.Contains([]string{"fix", "report", "off"}, text) {
+		return "", errors.Newf("%q is no way to reconcile, write fix, report or off", text)
+	}
+	return text, nil
+}
+
+func readDuration(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return 0, errors.Newf("%q is no time, write one such as 30s or 2m", text)
+	}
+	return d, nil
 }
 
 // noLabels is what is given for no label at all.

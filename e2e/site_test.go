@@ -32,11 +32,21 @@ type site struct {
 }
 
 // newSite adds a host to the lab, with neither engine nor daemon running. All
-// that is unusual about its daemon is that several may be started on it.
+// that is unusual about its daemon is that several may be started on it, and that it
+// heals nothing: tests speak to it beside an engine that knows nothing of that.
 func newSite(t *testing.T, l *lab.Lab, name string, store ...string) *site {
 	t.Helper()
 	s := &site{Host: l.Host(name), store: store}
-	s.daemon = s.Daemon(slices.Concat([]string{"--data-dir", s.dataDir(), "--listen", "off"}, store)...)
+	s.daemon = s.Daemon(slices.Concat([]string{"--data-dir", s.dataDir(), "--listen", "off", "--reconcile", "off"}, store)...)
+	return s
+}
+
+// reconciles lets the site's daemon heal what log and engine disagree on, faster than
+// anybody would want it in earnest.
+func (s *site) reconciles(options ...string) *site {
+	s.daemon = s.Daemon(slices.Concat([]string{
+		"--data-dir", s.dataDir(), "--listen", "off", "--reconcile-every", "200ms", "--reconcile-grace", "2s",
+	}, s.store, options)...)
 	return s
 }
 

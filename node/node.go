@@ -25,6 +25,7 @@ import (
 	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
 	"github.com/ipamlog/ipamlog/replay/index"
+	"github.com/ipamlog/ipamlog/spool"
 	"github.com/ipamlog/ipamlog/store"
 )
 
@@ -47,6 +48,7 @@ type Node struct {
 	blocks   []actor.Block
 	log      zerolog.Logger
 	witness  actor.Witness // may be nil
+	spool    *spool.Spool
 
 	etcd   *embedded.Server // nil with a cluster
 	last   atomic.Pointer[func(reason string)]
@@ -87,6 +89,12 @@ func Start(ctx context.Context, cfg config.Config, version string, log zerolog.L
 			return nil, err
 		}
 	}
+	if n.spool, err = openSpool(cfg.DataDir, log); err != nil {
+		if n.etcd != nil {
+			n.etcd.Close()
+		}
+		return nil, err
+	}
 	return n, nil
 }
 
@@ -113,6 +121,9 @@ func (n *Node) Close() {
 		if err := m.client.Close(); err != nil && !errors.Is(err, context.Canceled) {
 			n.log.Warn().Err(err).Msg("the connection to etcd could not be closed")
 		}
+	}
+	if err := n.spool.Close(); err != nil {
+		n.log.Warn().Err(err).Msg("the release spool could not be closed")
 	}
 }
 
@@ -187,6 +198,7 @@ func (n *Node) tryJoin(ctx context.Context, observer actor.Observer) (m *members
 	host, err := actor.Join(asking, actor.Options{
 		Client: client, Log: log, Identity: n.identity,
 		Blocks: blocks, Routes: actor.HostRoutes, Mirrors: n.cfg.Managed, Observer: observer, Witness: n.witness, Logger: n.log,
+		Keeper: &actor.Keeper{Spool: n.spool, Store: identity.ID, Prefix: n.cfg.Prefix, Clock: log.Clock},
 	})
 	if err != nil {
 		return nil, err

@@ -325,6 +325,7 @@ func TestNode_refused(t *testing.T) {
 		moved := start(t, known)
 		moved.allocate(t)
 		moved.stop()
+		moved.Close()
 		elsewhere := settings(t, "h5")
 		start(t, elsewhere)
 		known.ClusterStore = []string{"unix://" + filepath.Join(elsewhere.DataDir, "etcd", "socket")}

@@ -66,7 +66,7 @@ func newBed(tb testing.TB, before ...func(*bed)) *bed {
 	}()
 	b.stop = sync.OnceFunc(func() { end(); <-ended })
 	tb.Cleanup(b.stop)
-	driver := plugin.NewDriver()
+	driver := plugin.NewDriver(nil)
 	driver.Attach(b.host)
 	b.server = plugin.NewServer(driver, b.seen, zerolog.Nop())
 	for _, f := range before {

@@ -5,6 +5,7 @@ package plugin
 import (
 	"context"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/errors"
@@ -49,16 +50,41 @@ var ErrRequest = errors.New("invalid request")
 type Driver struct {
 	host     *actor.Host // read after attached
 	attached chan struct{}
+	keeper   *actor.Keeper // nil: nothing is kept
+	born     time.Time
+	attach   sync.RWMutex // held for reading while a release is kept
 }
 
-// NewDriver returns a driver without a host.
-func NewDriver() *Driver { return &Driver{attached: make(chan struct{})} }
+// NewDriver returns a driver without a host. What Docker releases meanwhile goes to
+// the keeper, if there is one.
+func NewDriver(keeper *actor.Keeper) *Driver {
+	return &Driver{attached: make(chan struct{}), keeper: keeper, born: time.Now()}
+}
 
 // Attach gives the driver the host it answers for, once. What needs the log
-// waits for that, and is refused with [ErrStarting] when it takes too long.
+// waits for that, and is refused with [ErrStarting] when it takes too long. What was
+// kept until now the host takes up first.
 func (d *Driver) Attach(h *actor.Host) {
+	d.attach.Lock()
+	defer d.attach.Unlock()
+	h.Resume()
 	d.host = h
 	close(d.attached)
+}
+
+// keep keeps a release for the host that is still to come; false if it has come.
+func (d *Driver) keep(ref actor.Ref, addr netip.Addr) (bool, error) {
+	d.attach.RLock()
+	defer d.attach.RUnlock()
+	select {
+	case <-d.attached:
+		return false, nil
+	default:
+	}
+	if d.keeper == nil {
+		return false, ErrStarting
+	}
+	return true, d.keeper.Keep(ref, addr)
 }
 
 // request is one call's view of the driver: with the caller's context, and a
@@ -76,14 +102,16 @@ var _ ipam.Ipam = (*request)(nil)
 
 func (d *Driver) request(ctx context.Context) *request { return &request{ctx: ctx, driver: d} }
 
-func (r *request) host() (*actor.Host, error) {
+func (r *request) host() (*actor.Host, error) { return r.hostWithin(startPatience) }
+
+func (r *request) hostWithin(patience time.Duration) (*actor.Host, error) {
 	d := r.driver
 	select {
 	case <-d.attached:
 		return d.host, nil
 	default:
 	}
-	late := time.NewTimer(startPatience)
+	late := time.NewTimer(patience)
 	defer late.Stop()
 	select {
 	case <-d.attached:
@@ -175,8 +203,12 @@ func readPoolRequest(q *ipam.RequestPoolRequest) (actor.PoolRequest, error) {
 // ReleasePool implements [ipam.Ipam]. Doubled, late and unknown releases are
 // harmless: a PoolID names a grant, and only ever that.
 func (r *request) ReleasePool(q *ipam.ReleasePoolRequest) error {
-	h, ref, err := r.grantOf(q.PoolID)
+	ref, err := parsePoolID(q.PoolID)
 	if err != nil {
+		return err
+	}
+	h, err := r.hostOrSpool(ref, netip.Addr{})
+	if h == nil {
 		return err
 	}
 	released, err := h.ReleasePool(r.ctx, ref)
@@ -247,12 +279,16 @@ func readAddress(s string) (netip.Addr, error) {
 
 // ReleaseAddress implements [ipam.Ipam].
 func (r *request) ReleaseAddress(q *ipam.ReleaseAddressRequest) error {
-	h, ref, err := r.grantOf(q.PoolID)
+	ref, err := parsePoolID(q.PoolID)
 	if err != nil {
 		return err
 	}
 	addr, err := readAddress(q.Address)
 	if err != nil {
+		return err
+	}
+	h, err := r.hostOrSpool(ref, addr)
+	if h == nil {
 		return err
 	}
 	released, err := h.ReleaseAddress(r.ctx, ref, addr)
@@ -263,6 +299,27 @@ func (r *request) ReleaseAddress(q *ipam.ReleaseAddressRequest) error {
 		}
 	}
 	return err
+}
+
+// hostOrSpool returns the host. While there is none it keeps the release, and returns
+// no host: an engine that starts gives back one address after the other, and must not
+// wait for each.
+func (r *request) hostOrSpool(ref actor.Ref, addr netip.Addr) (*actor.Host, error) {
+	for {
+		h, err := r.hostWithin(time.Until(r.driver.born.Add(startPatience)))
+		if !errors.Is(err, ErrStarting) {
+			return h, err
+		}
+		if kept, err := r.driver.keep(ref, addr); kept || err != nil {
+			r.note = func(e *zerolog.Event) {
+				e.Stringer("pool", ref.Pool).Stringer("grant", ref.Grant).Bool("spooled", kept && err == nil)
+				if addr.IsValid() {
+					e.Stringer("address", addr)
+				}
+			}
+			return nil, err
+		}
+	}
 }
 
 func (r *request) grantOf(poolID string) (*actor.Host, actor.Ref, error) {

@@ -47,7 +47,7 @@ func sentence(tb testing.TB, status int, answer string) string {
 
 func TestWhatIsNoRequest(t *testing.T) {
 	t.Parallel()
-	_, client := serve(t, plugin.NewServer(plugin.NewDriver(), quiet{}, zerolog.Nop()))
+	_, client := serve(t, plugin.NewServer(plugin.NewDriver(nil), quiet{}, zerolog.Nop()))
 	large := `{"PoolID":"` + strings.Repeat("x", plugin.MaxBody) + `"}`
 	for _, tt := range []struct {
 		name, method, call, body string
@@ -91,7 +91,7 @@ func TestWhatIsNoRequest(t *testing.T) {
 // What needs the log is refused while the daemon has not joined it.
 func TestStarting(t *testing.T) {
 	t.Parallel()
-	_, client := serve(t, plugin.NewServer(plugin.NewDriver(), quiet{}, zerolog.Nop()))
+	_, client := serve(t, plugin.NewServer(plugin.NewDriver(nil), quiet{}, zerolog.Nop()))
 	begun := time.Now()
 	status, answer := send(t, client, http.MethodPost, "/IpamDriver.RequestPool", `{"AddressSpace":"ipamlog-local"}`)
 	if said := sentence(t, status, answer); status != http.StatusOK || !strings.HasPrefix(said, "Ipamlog is starting") && !strings.HasPrefix(said, "ipamlog is starting") {
@@ -106,7 +106,7 @@ func TestStarting(t *testing.T) {
 func TestFaultIsGuarded(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
-	s := plugin.NewServer(plugin.NewDriver(), quiet{}, zerolog.New(&log))
+	s := plugin.NewServer(plugin.NewDriver(nil), quiet{}, zerolog.New(&log))
 	h := s.Guarded(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("what a pity") }))
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/IpamDriver.RequestPool", nil))
@@ -127,7 +127,7 @@ func TestFaultIsGuarded(t *testing.T) {
 // A client that does not come to an end is cut off, and nobody waits for it.
 func TestSlowClient(t *testing.T) {
 	t.Parallel()
-	s := plugin.NewServer(plugin.NewDriver(), quiet{}, zerolog.Nop())
+	s := plugin.NewServer(plugin.NewDriver(nil), quiet{}, zerolog.Nop())
 	s.SetReadPatience(500 * time.Millisecond)
 	socket, client := serve(t, s)
 	for name, begin := range map[string]string{

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package actor
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/errors"
+	"github.com/rs/zerolog"
+
+	"github.com/ipamlog/ipamlog/events"
+	"github.com/ipamlog/ipamlog/events/etcdlog"
+	"github.com/ipamlog/ipamlog/spool"
+)
+
+const (
+	// spoolAfter is how long a release waits for the log before it goes to the spool,
+	// and Docker is told that it is done.
+	spoolAfter = time.Second
+	// carryPause is the wait before a release that failed is tried again.
+	carryPause = time.Second
+)
+
+// Keeper keeps releases on this machine's disk that the log does not take in time.
+type Keeper struct {
+	Spool *spool.Spool
+	// Store and Prefix say whose log it is. Store is zero as long as nobody knows.
+	Store  events.ID
+	Prefix string
+	Clock  *etcdlog.Clock
+}
+
+// Keep takes a release in: of an address, or of the whole grant where it is zero.
+func (k *Keeper) Keep(ref Ref, addr netip.Addr) error {
+	return k.Spool.Accept(k.release(ref, addr))
+}
+
+func (k *Keeper) release(ref Ref, addr netip.Addr) spool.Release {
+	return spool.Release{
+		ID: k.Clock.NewID(), At: time.Now().UTC().Truncate(time.Microsecond), Store: k.Store, Prefix: k.Prefix,
+		Space: ref.Space, Pool: ref.Pool, Grant: ref.Grant, Host: ref.Host, Name: ref.Name, Subnet: ref.Subnet, Range: ref.Range,
+		Address: addr,
+	}
+}
+
+func refOf(r spool.Release) Ref {
+	return Ref{Space: r.Space, Pool: r.Pool, Grant: r.Grant, Host: r.Host, Name: r.Name, Subnet: r.Subnet, Range: r.Range}
+}
+
+// told is a release in a line of the daemon's log.
+type told spool.Release
+
+// MarshalZerologObject implements [zerolog.LogObjectMarshaler].
+func (r told) MarshalZerologObject(e *zerolog.Event) {
+	e.Stringer("id", r.ID).Stringer("grant", r.Grant)
+	if r.Address.IsValid() {
+		e.Stringer("address", r.Address)
+	}
+}
+
+// lasting is a release on its way into the log, which the spool has from some moment
+// on. Safe for concurrent use.
+type lasting struct {
+	release spool.Release
+	came    time.Time // its monotonic clock counts, where there is one
+	keeper  *Keeper   // nil: there is no spool
+
+	writing sync.Mutex // held while the spool is written, which takes a disk's time
+
+	mu       sync.Mutex
+	asking   bool // the spool is being written, or has it
+	kept     bool
+	over     bool      // nothing need be kept any more
+	known    events.ID // the allocation that it turned out to mean
+	notedAs  events.ID // the same, as the spool has it
+	hopeless bool      // the spool cannot be written
+}
+
+// keep puts the release on the disk, unless it is there or need not be.
+func (l *lasting) keep() error {
+	if l.keeper == nil {
+		return errors.New("there is no release spool")
+	}
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	l.mu.Lock()
+	if l.kept || l.over {
+		l.mu.Unlock()
+		return nil
+	}
+	l.asking, l.release.Allocation = true, l.known
+	release := l.release
+	l.mu.Unlock()
+	err := l.keeper.Spool.Accept(release)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asking, l.kept, l.notedAs = err == nil, err == nil, release.Allocation
+	return err
+}
+
+// means notes which allocation is given back. False: the spool must have noted it
+// before the log is told, or a later holding might be taken for it (see note).
+func (l *lasting) means(allocation events.ID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.known = allocation
+	return !l.asking || l.notedAs == allocation || l.hopeless
+}
+
+// note writes down what the release means, once the spool has the release.
+func (l *lasting) note() error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	l.mu.Lock()
+	kept, known := l.kept, l.known
+	l.mu.Unlock()
+	if !kept {
+		return nil // it could not be kept
+	}
+	err := l.keeper.Spool.Resolve(l.release.ID, known)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.notedAs = known; err != nil {
+		l.hopeless = true
+	}
+	return err
+}
+
+// done ends the keeping: the log has the release, or there is nothing left to give
+// back.
+func (l *lasting) done() error {
+	return l.end(func() error { return l.keeper.Spool.Done(l.release.ID) })
+}
+
+// setAside ends the keeping of a release that will not be made.
+func (l *lasting) setAside(why string) error {
+	return l.end(func() error { return l.keeper.Spool.SetAside(l.release.ID, why) })
+}
+
+func (l *lasting) end(leave func() error) error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	l.mu.Lock()
+	l.over = true
+	kept := l.kept
+	l.mu.Unlock()
+	if !kept {
+		return nil
+	}
+	return leave()
+}
+
+// task is the release as a pool decides it.
+func (l *lasting) task(ctx context.Context) task {
+	r := l.release
+	if !r.Address.IsValid() {
+		return &closeTask{request: newRequest(ctx), grant: r.Grant}
+	}
+	return &releaseTask{request: newRequest(ctx), grant: r.Grant, address: r.Address, allocation: r.Allocation, reason: events.Released, came: l.came, lasting: l}
+}
+
+// giveBack makes a release. It is answered when the log has it, or the spool.
+func (h *Host) giveBack(ctx context.Context, ref Ref, addr netip.Addr) (Answer, error) {
+	came := time.Now()
+	l := &lasting{came: came, keeper: h.keeper}
+	if h.keeper != nil {
+		l.release = h.keeper.release(ref, addr)
+	} else {
+		l.release = spool.Release{Grant: ref.Grant, Address: addr}
+	}
+	outcome := make(chan reply, 1)
+	carried := h.carrying(func(ctx context.Context) {
+		answer, err := h.carry(ctx, ref, l, nil)
+		outcome <- reply{answer, err}
+	})
+	late := (<-chan time.Time)(nil)
+	if carried && h.keeper != nil {
+		timer := time.NewTimer(spoolAfter)
+		defer timer.Stop()
+		late = timer.C
+	}
+	if carried {
+		select {
+		case got := <-outcome:
+			return got.answer, got.err
+		case <-late:
+		case <-ctx.Done():
+		}
+	}
+	err := l.keep()
+	if err == nil {
+		h.logger.Warn().Object("release", told(l.release)).
+			Msg("the store does not answer: the release is in the spool until it does")
+		return Answer{Address: addr}, nil
+	}
+	if h.keeper != nil {
+		h.logger.Error().Err(err).Object("release", told(l.release)).
+			Msg("a release could not be written to the spool: it is lost if the daemon ends before the store answers")
+	}
+	if !carried {
+		return Answer{}, ErrStopping
+	}
+	select {
+	case got := <-outcome:
+		return got.answer, got.err
+	case <-ctx.Done():
+		return Answer{}, errors.Mark(errors.Wrap(ctx.Err(), "wait for the pool"), ErrStoreSilent)
+	}
+}
+
+// carry brings a release into the log, however long that takes. It gives up when the
+// host ends: what the spool has then, the next daemon carries on. first, if not nil,
+// waits for a task that a pool has already.
+func (h *Host) carry(ctx context.Context, ref Ref, l *lasting, first func() (Answer, error)) (Answer, error) {
+	log := h.logger.With().Object("release", told(l.release)).Logger()
+	trouble := func(err error) {
+		if err != nil {
+			log.Error().Err(err).Msg("the release spool could not be written: the release may be tried again, which is harmless")
+		}
+	}
+	for {
+		answer, err := h.bring(ctx, ref, l, first)
+		first = nil
+		switch {
+		case err == nil:
+			trouble(l.done())
+			return answer, nil
+		case errors.IsAny(err, etcdlog.ErrFenced):
+			log.Error().Err(err).Msg("a release was refused, and is set aside")
+			trouble(l.setAside(err.Error()))
+			return answer, err
+		case h.keeper == nil:
+			return answer, err
+		case ctx.Err() != nil, errors.IsAny(err, ErrStopping, ErrBroken, etcdlog.ErrOtherStore):
+			// It waits for another daemon: of this host, or of a newer version.
+			if kept := l.keep(); kept != nil {
+				return answer, err
+			}
+			return Answer{Address: l.release.Address}, nil
+		}
+		select {
+		case <-time.After(carryPause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (h *Host) bring(ctx context.Context, ref Ref, l *lasting, first func() (Answer, error)) (Answer, error) {
+	again := func() task { return l.task(ctx) }
+	if first == nil {
+		return h.toHolder(ctx, ref, again)
+	}
+	answer, err := first()
+	if errors.Is(err, ErrStopping) {
+		return answer, err
+	}
+	return h.orElsewhere(ctx, ref, again, answer, err)
+}
+
+// Resume takes up the releases that wait in the spool. Each is in its pool's hands,
+// before anything that is asked later, when it returns.
+func (h *Host) Resume() {
+	if h.keeper == nil {
+		return
+	}
+	for _, r := range h.keeper.Spool.Waiting() {
+		log := h.logger.With().Object("release", told(r)).Logger()
+		if r.Prefix != h.keeper.Prefix || !r.Store.IsZero() && r.Store != h.keeper.Store {
+			log.Error().Msg("a release in the spool is of another store, and is set aside")
+			if err := h.keeper.Spool.SetAside(r.ID, "it is of another store"); err != nil {
+				log.Error().Err(err).Msg("the release spool could not be written")
+			}
+			continue
+		}
+		log.Info().Msg("a release that was made while the store was away goes into the log")
+		ref := refOf(r)
+		l := &lasting{release: r, came: r.At, keeper: h.keeper, asking: true, kept: true, known: r.Allocation, notedAs: r.Allocation}
+		p := h.pool(ref.Space, ref.Pool)
+		if p == nil {
+			return // the host is ending already
+		}
+		t := l.task(h.carriers)
+		var first func() (Answer, error)
+		select {
+		case p.mailbox <- t:
+			first = func() (Answer, error) { return t.base().wait(p.done) }
+		case <-p.done:
+		}
+		h.carrying(func(ctx context.Context) { _, _ = h.carry(ctx, ref, l, first) })
+	}
+}
+
+// carrying runs what brings a release into the log. False once the host is ending.
+func (h *Host) carrying(f func(context.Context)) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return false
+	}
+	h.carried.Go(func() { f(h.carriers) })
+	return true
+}

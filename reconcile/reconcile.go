@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reconcile
+
+import (
+	"context"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/errors"
+	"github.com/rs/zerolog"
+
+	"github.com/ipamlog/ipamlog/actor"
+	"github.com/ipamlog/ipamlog/attribution"
+	"github.com/ipamlog/ipamlog/engine"
+	"github.com/ipamlog/ipamlog/events"
+	"github.com/ipamlog/ipamlog/events/etcdlog"
+)
+
+const (
+	// askPatience bounds a question to the engine, and one to the store.
+	askPatience = 10 * time.Second
+	// retry is the wait after a look that did not come about.
+	retry = 2 * time.Second
+)
+
+// Mode is what is done about what differs.
+type Mode string
+
+// The modes.
+const (
+	Off    Mode = "off"    // nobody looks
+	Report Mode = "report" // it is told in the daemon's log, and nothing is changed
+	Fix    Mode = "fix"    // it is healed
+)
+
+// Engine is what is asked; [engine.Engine] is one.
+type Engine interface {
+	Networks(ctx context.Context) ([]engine.Network, error)
+	Network(ctx context.Context, id string) (engine.Network, error)
+}
+
+// Host is this host's daemon on the log; [actor.Host] is one.
+type Host interface {
+	Alive() bool
+	Writer() *etcdlog.Writer
+	Standing(ctx context.Context) ([]actor.Standing, error)
+	Judge(ctx context.Context, x actor.Holding, v actor.Verdict, look time.Time) (bool, error)
+	CloseUnused(ctx context.Context, ref actor.Ref, since time.Time) (bool, error)
+	RequestAddress(ctx context.Context, ref actor.Ref, ask actor.AddressRequest) (actor.Answer, error)
+}
+
+// Options are what a [Reconciler] needs.
+type Options struct {
+	Engine Engine
+	Driver attribution.Driver
+	Mode   Mode
+	// Every is the time between two looks, and Grace how far two must be apart that
+	// agree before something is done.
+	Every, Grace time.Duration
+	Logger       zerolog.Logger
+}
+
+// Reconciler looks at the engine and heals what differs. Run it once.
+type Reconciler struct {
+	Options
+	host Host
+
+	suspected map[events.ID]time.Time // by allocation: when a look first found it suspected
+	unused    map[events.ID]time.Time // by grant: when a look first found no network of it
+	strange   map[use]time.Time       // what was used and not held, since which look
+	reported  map[any]bool            // what the last look had to tell in the daemon's log
+
+	looks        atomic.Uint64
+	counted      map[string]*atomic.Uint64 // by what became of it
+	suspectedNow atomic.Int64
+}
+
+// use is an address in use on a network of the engine.
+type use struct {
+	address  netip.Addr
+	network  string // its ID
+	endpoint string // its ID
+}
+
+// New returns a reconciler.
+func New(o Options) *Reconciler {
+	r := &Reconciler{
+		Options: o, suspected: map[events.ID]time.Time{}, unused: map[events.ID]time.Time{}, strange: map[use]time.Time{},
+		reported: map[any]bool{}, counted: map[string]*atomic.Uint64{},
+	}
+	for _, what := range []string{"suspected", "cleared", "reclaimed", "allocated", "conflicted", "closed"} {
+		r.counted[what] = &atomic.Uint64{}
+	}
+	return r
+}
+
+// Run looks until ctx ends.
+func (r *Reconciler) Run(ctx context.Context, host Host) {
+	r.host = host
+	for {
+		pause := r.Every
+		if err := r.look(ctx); err != nil && ctx.Err() == nil {
+			r.Logger.Debug().Err(err).Msg("the engine was not compared with the log")
+			pause = min(retry, r.Every)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// look compares once. It returns why it could not.
+func (r *Reconciler) look(ctx context.Context) error {
+	if !r.host.Alive() {
+		return errors.New("the lease of this daemon does not stand")
+	}
+	began := time.Now()
+	standing, err := ask(ctx, r.host.Standing)
+	if err != nil {
+		return err
+	}
+	seen, err := r.see(ctx)
+	if err != nil {
+		return err
+	}
+	r.looks.Add(1)
+	v := &view{Reconciler: r, began: began, seen: seen, held: map[netip.Addr][]actor.Holding{}, mentioned: map[any]bool{}}
+	for _, s := range standing {
+		v.grants = append(v.grants, s.Grants...)
+		for _, h := range s.Holdings {
+			v.held[h.Address] = append(v.held[h.Address], h)
+			v.holdings = append(v.holdings, h)
+		}
+	}
+	v.judgeHoldings(ctx)
+	v.judgeUses(ctx)
+	v.judgeGrants(ctx)
+	r.reported = v.mentioned
+	return nil
+}
+
+// see lists the networks that are ours, with what is attached to each.
+func (r *Reconciler) see(ctx context.Context) ([]engine.Network, error) {
+	list, err := ask(ctx, r.Engine.Networks)
+	if err != nil {
+		return nil, err
+	}
+	var seen []engine.Network
+	for _, n := range list {
+		if !r.Driver.Ours(n) {
+			continue
+		}
+		n, err := ask(ctx, func(ctx context.Context) (engine.Network, error) { return r.Engine.Network(ctx, n.ID) })
+		switch {
+		case errors.Is(err, engine.ErrNoNetwork): // removed meanwhile
+		case err != nil:
+			return nil, err
+		default:
+			seen = append(seen, n)
+		}
+	}
+	return seen, nil
+}
+
+func ask[T any](ctx context.Context, f func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	return f(ctx)
+}

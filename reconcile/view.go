@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reconcile
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/cockroachdb/errors"
+	"github.com/rs/zerolog"
+
+	"github.com/ipamlog/ipamlog/actor"
+	"github.com/ipamlog/ipamlog/engine"
+	"github.com/ipamlog/ipamlog/events"
+	"github.com/ipamlog/ipamlog/events/etcdlog"
+)
+
+// view is what one look has found.
+type view struct {
+	*Reconciler
+	began    time.Time
+	seen     []engine.Network
+	holdings []actor.Holding
+	held     map[netip.Addr][]actor.Holding
+	grants   []actor.Opened
+	// mentioned is what there was to tell in the daemon's log, told now or before.
+	mentioned map[any]bool
+}
+
+// knows says whether the engine uses a holding's address on a network that can be of
+// its pool, whoever it says has it.
+func (v *view) knows(h actor.Holding) bool {
+	return slices.ContainsFunc(v.seen, func(n engine.Network) bool {
+		return v.Driver.Fits(n, h) && slices.ContainsFunc(n.Endpoints, func(e engine.Endpoint) bool { return has(e, h.Address) })
+	})
+}
+
+func has(e engine.Endpoint, addr netip.Addr) bool {
+	return slices.ContainsFunc(e.Addresses, func(p netip.Prefix) bool { return p.Addr() == addr })
+}
+
+// ripe says whether what was seen first at a look has been so for the grace by now, and
+// notes it if it is new.
+func ripe[K comparable](v *view, since map[K]time.Time, key K) bool {
+	first, known := since[key]
+	if !known {
+		since[key] = v.began
+		return false
+	}
+	return v.began.Sub(first) >= v.Grace
+}
+
+// keepOnly forgets what no look finds any more.
+func keepOnly[K comparable](since map[K]time.Time, now map[K]bool) {
+	for key := range since {
+		if !now[key] {
+			delete(since, key)
+		}
+	}
+}
+
+// judgeHoldings suspects, clears and reclaims.
+func (v *view) judgeHoldings(ctx context.Context) {
+	now := map[events.ID]bool{}
+	for _, h := range v.holdings {
+		if h.Kind != events.Endpoint {
+			continue
+		}
+		known, suspected := v.knows(h), !h.Suspected.IsZero()
+		switch {
+		case known && suspected:
+			v.judge(ctx, h, actor.Clear, "cleared", "the engine knows the address after all")
+		case known:
+		case !suspected:
+			v.judge(ctx, h, actor.Suspect, "suspected", "the engine does not know the address: it is reclaimed unless that changes")
+		default:
+			now[h.Allocation.ID] = true
+			if ripe(v, v.suspected, h.Allocation.ID) {
+				v.judge(ctx, h, actor.Reclaim, "reclaimed", "the engine still does not know the address")
+			}
+		}
+	}
+	keepOnly(v.suspected, now)
+	v.suspectedNow.Store(int64(len(now)))
+}
+
+func (v *view) judge(ctx context.Context, h actor.Holding, verdict actor.Verdict, what, why string) {
+	log := func(e *zerolog.Event) *zerolog.Event {
+		return e.Stringer("address", h.Address).Stringer("allocation", h.Allocation.ID).Stringer("pool", h.ID).Time("allocated", h.Allocation.ID.Time())
+	}
+	if v.Mode == Report {
+		v.once(struct {
+			events.ID
+			actor.Verdict
+		}{h.Allocation.ID, verdict}, func() { log(v.Logger.Warn()).Str("would_be", what).Msg(why) })
+		return
+	}
+	done, err := ask(ctx, func(ctx context.Context) (bool, error) { return v.host.Judge(ctx, h, verdict, v.began) })
+	switch {
+	case err != nil && ctx.Err() == nil:
+		log(v.Logger.Warn()).Err(err).Str("not", what).Msg(why)
+	case done:
+		v.counted[what].Add(1)
+		log(v.Logger.Info()).Msg(what + ": " + why)
+	}
+}
+
+// once tells something in the daemon's log, but not with every look.
+func (v *view) once(key any, tell func()) {
+	if v.mentioned[key] = true; !v.reported[key] {
+		tell()
+	}
+}
+
+// judgeUses finds what the engine uses and this host does not hold.
+func (v *view) judgeUses(ctx context.Context) {
+	now := map[use]bool{}
+	for _, n := range v.seen {
+		for _, e := range n.Endpoints {
+			for _, p := range e.Addresses {
+				addr := p.Addr()
+				grant, ok := v.grantOf(n, addr)
+				if !ok || slices.ContainsFunc(v.held[addr], func(h actor.Holding) bool { return v.Driver.Fits(n, h) }) {
+					continue
+				}
+				u := use{addr, n.ID, e.ID}
+				now[u] = true
+				if ripe(v, v.strange, u) {
+					v.allocate(ctx, u, grant, n, e)
+				}
+			}
+		}
+	}
+	keepOnly(v.strange, now)
+}
+
+// grantOf finds the grant that a network must be of, for an address; false if there is
+// none, or it may be one of several.
+func (v *view) grantOf(n engine.Network, addr netip.Addr) (actor.Opened, bool) {
+	var found []actor.Opened
+	for _, g := range v.grants {
+		if g.Pool.Subnet.Contains(addr) && v.Driver.Granted(n, g.Holding) {
+			found = append(found, g)
+		}
+	}
+	if len(found) != 1 {
+		return actor.Opened{}, false
+	}
+	return found[0], true
+}
+
+// allocate gives an address that is in use to who uses it, or says who has it.
+func (v *view) allocate(ctx context.Context, u use, g actor.Opened, n engine.Network, e engine.Endpoint) {
+	log := func(l *zerolog.Event) *zerolog.Event {
+		return l.Stringer("address", u.address).Str("network", n.Name).Str("container", e.Container).Str("container_name", e.Name)
+	}
+	if v.Mode == Report {
+		v.once(u, func() {
+			log(v.Logger.Warn()).Str("would_be", "allocated").Msg("the engine uses an address that this host does not hold")
+		})
+		return
+	}
+	var mac events.MAC
+	copy(mac[:], e.MAC)
+	answer, err := ask(ctx, func(ctx context.Context) (actor.Answer, error) {
+		return v.host.RequestAddress(ctx, g.Ref, actor.AddressRequest{Asking: actor.AskEndpoint, Address: u.address, MAC: mac})
+	})
+	switch {
+	case err == nil:
+		v.counted["allocated"].Add(1)
+		log(v.Logger.Warn()).Stringer("allocation", answer.Allocation).Msg("allocated: the engine uses an address that nobody held")
+	case errors.IsAny(err, actor.ErrInUse, actor.ErrSetAside):
+		v.once(u, func() {
+			log(v.Logger.Error()).Err(err).Msg("conflict: the engine uses an address that another holds: stop one of the two")
+			v.conflict(ctx, u, g, n, e, mac)
+		})
+	case ctx.Err() == nil:
+		log(v.Logger.Warn()).Err(err).Msg("an address that the engine uses could not be allocated to it")
+	}
+}
+
+// conflict writes into the log that two use an address.
+func (v *view) conflict(ctx context.Context, u use, g actor.Opened, n engine.Network, e engine.Endpoint, mac events.MAC) {
+	log := v.host.Writer().Log()
+	conflicted := events.AddressConflicted{
+		Address: u.address, Host: g.Host, ContainerID: e.Container, ContainerName: e.Name, NetworkID: n.ID, NetworkName: n.Name, MAC: mac,
+	}
+	guard, err := ask(ctx, func(ctx context.Context) (events.Guarded[events.Held], error) {
+		guard, _, err := log.Holding(ctx, g.ID, u.address)
+		return guard, err
+	})
+	if err == nil && len(guard.Value) > 0 {
+		conflicted.Holder = guard.Value[0].ID
+	}
+	_, err = ask(ctx, func(ctx context.Context) (events.Record, error) {
+		return v.host.Writer().Append(ctx, etcdlog.Proposal{
+			ID: log.Clock.NewID(), Stream: events.PoolStream(g.ID), Events: []events.Event{conflicted}, Seen: events.NewGuards(),
+		})
+	})
+	if err != nil && ctx.Err() == nil {
+		v.Logger.Warn().Err(err).Stringer("address", u.address).Msg("a conflict could not be written into the log: it is told again")
+		delete(v.mentioned, u)
+		return
+	}
+	v.counted["conflicted"].Add(1)
+}
+
+// judgeGrants closes the grants that no network can be of.
+func (v *view) judgeGrants(ctx context.Context) {
+	now := map[events.ID]bool{}
+	for _, g := range v.grants {
+		if slices.ContainsFunc(v.seen, func(n engine.Network) bool { return v.Driver.Granted(n, g.Holding) }) {
+			continue
+		}
+		now[g.Grant] = true
+		first := v.unused[g.Grant]
+		if !ripe(v, v.unused, g.Grant) {
+			continue
+		}
+		log := v.Logger.With().Stringer("grant", g.Grant).Stringer("pool", g.ID).Stringer("subnet", g.Pool.Subnet).Logger()
+		if v.Mode == Report {
+			v.once(g.Grant, func() { log.Warn().Str("would_be", "closed").Msg("no network of the engine can be this grant's") })
+			continue
+		}
+		closed, err := ask(ctx, func(ctx context.Context) (bool, error) { return v.host.CloseUnused(ctx, g.Ref, first) })
+		switch {
+		case err != nil && ctx.Err() == nil:
+			log.Warn().Err(err).Msg("a grant that no network of the engine can be of could not be closed")
+		case closed:
+			v.counted["closed"].Add(1)
+			log.Info().Msg("closed: no network of the engine can be this grant's")
+		default:
+			delete(v.unused, g.Grant) // something was asked through it: its time begins anew
+		}
+	}
+	keepOnly(v.unused, now)
+}
