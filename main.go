@@ -37,6 +37,7 @@ import (
 	"github.com/ipamlog/ipamlog/node"
 	"github.com/ipamlog/ipamlog/plugin"
 	"github.com/ipamlog/ipamlog/reconcile"
+	"github.com/ipamlog/ipamlog/render"
 	"github.com/ipamlog/ipamlog/status"
 )
 
@@ -114,7 +115,7 @@ func newLogger(cfg config.Global, w *os.File) zerolog.Logger {
 	if cfg.Debug {
 		level = zerolog.DebugLevel
 	}
-	var out io.Writer = w
+	out := render.Log(w)
 	if isatty.IsTerminal(w.Fd()) {
 		out = zerolog.ConsoleWriter{Out: w, NoColor: cfg.NoColor, TimeFormat: time.TimeOnly}
 	}

@@ -89,8 +89,11 @@ func wantLog(_ context.Context, s *session) (etcdlog.Store, error) {
 
 // beginLog begins one: ranges may be laid out before the first daemon starts.
 func beginLog(ctx context.Context, s *session) (etcdlog.Store, error) {
-	s.note("ipamlog: note: there was no ipamlog log below %s in this store: it begins now", s.cfg.Prefix)
-	return s.log.Found(ctx)
+	founded, err := s.log.Found(ctx)
+	if err == nil {
+		s.note("ipamlog: note: there was no ipamlog log below %s in this store: it begins now", s.cfg.Prefix)
+	}
+	return founded, err
 }
 
 // openAs is open for a command that was asked to run this way already.

@@ -156,7 +156,7 @@ func (n *Node) Join(ctx context.Context, observer actor.Observer) (*actor.Host, 
 		case leaseRuns:
 			n.log.Warn().Err(err).Msg("waiting for the lease of an earlier daemon of this host to end")
 		case final(err):
-			return nil, err
+			return nil, store.Denied(err)
 		default:
 			n.log.Warn().Err(err).Msg("the store does not answer, trying again: Docker's requests are refused meanwhile")
 		}

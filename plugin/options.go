@@ -29,7 +29,7 @@ func applyOptions(r *actor.PoolRequest, options map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(options)) {
 		value := options[name]
 		refuse := func(expect string) error {
-			return errors.Wrapf(ErrOption, "--ipam-opt %s=%s: %s", name, value, expect)
+			return errors.Wrapf(ErrOption, "--ipam-opt %s=%s: %s", visible(name), visible(value), expect)
 		}
 		switch name {
 		case "pool":
@@ -155,4 +155,12 @@ func parseRest(s string) (events.Seconds, error) {
 		return 0, errors.Newf("%q is no length of rest", s)
 	}
 	return events.Seconds(d / time.Second), nil
+}
+
+// visible is what somebody wrote, quoted where a terminal would obey it or hide it.
+func visible(text string) string {
+	if quoted := strconv.Quote(text); quoted != `"`+text+`"` {
+		return quoted
+	}
+	return text
 }

@@ -38,11 +38,16 @@ func csvCell(text string) string {
 	first, _ := utf8.DecodeRuneInString(text)
 	dangerous := text != "" && strings.ContainsRune(formulaStart, first) && !harmless.MatchString(text)
 	text = visible(text, false)
+	text = splitFormula.ReplaceAllString(text, "$1'$2")
 	if dangerous {
 		return "'" + text
 	}
 	return text
 }
+
+// splitFormula is what becomes the beginning of a cell, and so a formula, where a
+// spreadsheet takes another sign for the one that parts cells.
+var splitFormula = regexp.MustCompile(`([;|])([=+\-@\t＝＋－＠])`)
 
 // Line returns a sentence as a terminal may show it: on one line, with a Go escape
 // for what cannot be seen. A backslash stays as it is, for a sentence is not read

@@ -234,6 +234,7 @@ func TestCSV_cells(t *testing.T) {
 		"\r=1":                 "'\\r=1",
 		"\n=1":                 "'\n=1",
 		"a=1":                  "a=1",
+		"x;=HYPERLINK(1)":      "x;'=HYPERLINK(1)",
 		"a\x1b[0m":             "a\\x1b[0m",
 		"C:\\x":                "C:\\x",
 	} {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -151,13 +152,23 @@ func Silent(err error) bool {
 	return false
 }
 
+// Denied turns an error by which etcd refuses its user into a sentence that says what
+// to do; others it returns as they are.
+func Denied(err error) error {
+	var refused rpctypes.EtcdError
+	if !errors.As(err, &refused) || refused.Code() != codes.PermissionDenied {
+		return err
+	}
+	return errors.Mark(errors.Newf("etcd does not let its user do this (%s): give the user the role it needs (see docs/security.md), or name another one with --user", refused.Error()), err)
+}
+
 // Explain turns an error that means a silent store into a sentence that says
 // what to do; others it returns as they are.
 func Explain(err error, client *clientv3.Client) error { return explain(err, client.Endpoints()) }
 
 func explain(err error, endpoints []string) error {
 	if err == nil || !Silent(err) {
-		return err
+		return Denied(err)
 	}
 	return errors.Mark(errors.Newf("etcd at %s does not answer (%s): see that it runs, and that --cluster-store names it",
 		strings.Join(endpoints, ", "), cause(err)), err)
