@@ -156,8 +156,12 @@ func (o *observer) saw(c lab.Container, from, to time.Time) {
 	}
 }
 
+// unseen is how long nobody may look and still be sure of a name: a container that gets
+// another one, and its own again, takes longer.
+const unseen = 150 * time.Millisecond
+
 // certainties is all that was seen beyond doubt: between two sights of one endpoint
-// the container had its addresses, and if both show one name, that name. Where it
+// the container had its addresses, and if both show one name, soon after another, that name. Where it
 // had them since it was started, since says so.
 func (o *observer) certainties(since func(*stay) bool) []certainty {
 	o.mu.Lock()
@@ -171,7 +175,7 @@ func (o *observer) certainties(since func(*stay) bool) []certainty {
 		for i, next := range s.sights[1:] {
 			last := s.sights[i]
 			c := certainty{s, next.name, last.to, next.from}
-			if last.name != next.name {
+			if last.name != next.name || c.to.Sub(c.from) > unseen {
 				c.name = ""
 			}
 			if c.from.Before(c.to) {

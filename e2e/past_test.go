@@ -98,7 +98,8 @@ func (p *past) live(t *testing.T, round, steps int) {
 
 // step is something that happens to the containers of a worker.
 func (p *past) step(r *rand.Rand, names []string) {
-	name, other := names[r.IntN(len(names))], names[r.IntN(len(names))]
+	i := r.IntN(len(names))
+	name, other := names[i], names[(i+1+r.IntN(len(names)-1))%len(names)]
 	switch r.IntN(12) {
 	case 0, 1, 2, 3:
 		_, _ = p.Docker("rm", "-f", name)
@@ -307,7 +308,7 @@ type tally struct {
 	unknown      map[*stay]answer // the last one, of each
 }
 
-func (y *tally) count(t *testing.T, by string, q question, a answer) {
+func (y *tally) count(t *testing.T, p *past, by string, q question, a answer) {
 	t.Helper()
 	y.asked++
 	wrong, unknown := q.verdict(a)
@@ -315,6 +316,12 @@ func (y *tally) count(t *testing.T, by string, q question, a answer) {
 		y.wrong++
 		if y.wrong <= 10 {
 			t.Errorf("%s, %v: %s; it says %+v", by, q, wrong, a)
+			t.Logf("what was seen: %v\nwho says: %+v\nand the API: %+v", q.truth.stay, p.byCommand(t, q), p.byAPI(t, q))
+			for _, line := range strings.Split(p.ipamlog(t, "tail", "-o", "jsonl").stdout, "\n") {
+				if strings.Contains(line, q.truth.stay.container) {
+					t.Log(line)
+				}
+			}
 		}
 	}
 	if unknown {
@@ -334,14 +341,14 @@ func (p *past) interrogate(t *testing.T) map[*stay]answer {
 	all := p.questions(5000)
 	var y tally
 	for i, a := range p.byEnrich(t, all) {
-		y.count(t, "enrich", all[i], a)
+		y.count(t, p, "enrich", all[i], a)
 	}
 	for i, q := range all {
 		if i%4 == 0 {
-			y.count(t, "the API", q, p.byAPI(t, q))
+			y.count(t, p, "the API", q, p.byAPI(t, q))
 		}
 		if i%50 == 0 {
-			y.count(t, "who", q, p.byCommand(t, q))
+			y.count(t, p, "who", q, p.byCommand(t, q))
 		}
 	}
 	t.Logf("%d stays were seen; of %d answers %d were wrong, and %d stays are unknown", len(p.observer.runs), y.asked, y.wrong, len(y.unknown))
