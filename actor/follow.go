@@ -66,12 +66,12 @@ func (p *Pool) update(u etcdlog.Update, tail []events.Record) {
 			p.fail(err)
 			return
 		}
+		// What is known of a later commit must not hide what came before it.
+		p.prune()
 		p.notice(r, now)
 	}
 	p.state.Reached(u.Revision)
-	for _, a := range p.overlay.prune(p.state.Revision()) {
-		p.refresh(a)
-	}
+	p.prune()
 	p.retired = !p.state.Pool().Present()
 
 	waiting := p.reaching
@@ -83,6 +83,13 @@ func (p *Pool) update(u etcdlog.Update, tail []events.Record) {
 		}
 		p.parked--
 		p.reach(r.revision, r.task)
+	}
+}
+
+// prune forgets what was known beyond the projection, and is known by it now.
+func (p *Pool) prune() {
+	for _, a := range p.overlay.prune(p.state.Revision()) {
+		p.refresh(a)
 	}
 }
 

@@ -327,7 +327,7 @@ func (h *Host) orElsewhere(ctx context.Context, ref Ref, t func() task, answer A
 	}
 	grant, _, err := h.log.Grant(ctx, entry.ID, ref.Grant)
 	if err != nil || !grant.Present() {
-		return answer, err
+		return answer, storeSilentIf(err)
 	}
 	h.movedTo(ref.Grant, entry.ID)
 	return h.toPool(ref, t)

@@ -228,10 +228,6 @@ func (h *Host) carry(ctx context.Context, ref Ref, l *lasting, first func() (Ans
 		case err == nil:
 			trouble(l.done())
 			return answer, nil
-		case errors.IsAny(err, etcdlog.ErrFenced):
-			log.Error().Err(err).Msg("a release was refused, and is set aside")
-			trouble(l.setAside(err.Error()))
-			return answer, err
 		case h.keeper == nil:
 			return answer, err
 		case ctx.Err() != nil, errors.IsAny(err, ErrStopping, ErrBroken, etcdlog.ErrOtherStore):
@@ -240,6 +236,11 @@ func (h *Host) carry(ctx context.Context, ref Ref, l *lasting, first func() (Ans
 				return answer, err
 			}
 			return Answer{Address: l.release.Address}, nil
+		case !errors.IsAny(err, ErrStoreSilent, ErrOverloaded, etcdlog.ErrUnknown, etcdlog.ErrRejected):
+			// Trying it again would change nothing.
+			log.Error().Err(err).Msg("a release was refused, and is not tried again")
+			trouble(l.setAside(err.Error()))
+			return answer, err
 		}
 		select {
 		case <-time.After(carryPause):

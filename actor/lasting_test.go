@@ -3,8 +3,11 @@
 package actor_test
 
 import (
+	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/cockroachdb/errors"
 
 	"github.com/ipamlog/ipamlog/actor"
 	"github.com/ipamlog/ipamlog/events"
@@ -79,7 +82,9 @@ func TestReleasesOutliveTheDaemon(t *testing.T) {
 	eventually(t, "the lease's end", func() bool { return b.absent("h1") })
 
 	d, s = b.restart(s, dir, "h1")
-	eventually(t, "the releases", func() bool { return len(b.held(ref)) == 1 && len(b.guards(closing).Grants) == 0 && len(s.Waiting()) == 0 })
+	eventually(t, "the releases", func() bool {
+		return len(b.held(ref)) == 1 && len(b.guards(closing).Grants) == 0 && len(s.Waiting()) == 0
+	})
 	b.same(ref, map[string][]string{kept.Address.String(): {"endpoint"}})
 	d.settled(ref)
 	b.agree(ref)
@@ -225,4 +230,25 @@ func TestReleaseOfAnotherStore(t *testing.T) {
 	}
 	d.settled(ref)
 	b.same(ref, map[string][]string{a.Address.String(): {"endpoint"}})
+}
+
+// TestReleaseOfAnothersGrant is refused, at once or from the spool, and not tried again.
+func TestReleaseOfAnothersGrant(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	ref := b.start("h1").subnet("10.1.0.0/24")
+	s, keeps := b.keeps(t.TempDir())
+	d := b.start("h2", keeps, func(o *actor.Options) { o.Identity.Machine = "machine-2" })
+	if _, err := d.ReleasePool(b.ctx(), ref); !errors.Is(err, actor.ErrNoGrant) {
+		t.Errorf("got %v", err)
+	}
+	keeper := &actor.Keeper{Spool: s, Store: events.ID{7}, Prefix: etcdlog.DefaultPrefix, Clock: b.log.Clock}
+	if err := keeper.Keep(ref, netip.Addr{}); err != nil {
+		t.Fatal(err)
+	}
+	d.Resume()
+	eventually(t, "its being set aside", func() bool { return len(s.Waiting()) == 0 && len(s.Aside()) == 1 })
+	if len(b.guards(ref).Grants) != 1 {
+		t.Error("another's grant was closed")
+	}
 }

@@ -157,7 +157,7 @@ func (h *Host) lostAtClosing(ctx context.Context, ref Ref, from time.Time) (even
 					allocated[e.Allocation] = e
 				}
 			case events.AddressReleased:
-				if a, known := allocated[e.Allocation]; known && e.Reason == events.GrantEnded {
+				if a, known := allocated[e.Allocation]; known && (e.Reason == events.GrantEnded || e.Reason == events.TakenOver) {
 					lost[e.Address] = a
 				}
 			default:

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -26,6 +27,7 @@ import (
 const (
 	heldAtEnd = 10_000
 	warmRuns  = 21
+	logLines  = 3_000_000
 	coldRuns  = 3
 )
 
@@ -125,15 +127,50 @@ func measurePast(ctx context.Context, program, dir string, n int) error {
 			return err
 		}
 	}
+	joined, err := measureEnrich(ctx, program, dir, n)
+	if err != nil {
+		return err
+	}
 	found = append(found,
 		finding{"who --at, warm index", warm.String(), warm.verdict(50 * time.Millisecond)},
 		finding{"who --at, no index", cold.String(), cold.verdict(2 * time.Second)},
 		finding{"holders --at, warm index", holders.String(), ""},
 		finding{"replay", replays.String(), ""},
 		finding{"the index", fmt.Sprintf("%.1f MB", float64(info.Size())/1e6), ""},
+		finding{fmt.Sprintf("enrich, %d lines of CSV", logLines), joined.String(), joined.verdict(logLines * time.Second / 1_000_000)},
 	)
 	fmt.Printf("\nThe past of %d events, %d addresses held at the end; each question is a process of its own, until its\nanswer is there: medians, and the least and the most.\n\n", n, heldAtEnd)
 	return writeFindings(os.Stdout, found)
+}
+
+// measureEnrich joins a firewall's log with the holders: a process of its own, from
+// its start to the last line.
+func measureEnrich(ctx context.Context, program, dir string, n int) (spans, error) {
+	var all spans
+	name := filepath.Join(dir, "firewall.csv")
+	f, err := os.Create(name)
+	if err != nil {
+		return nil, errors.Wrap(err, "write a log")
+	}
+	defer os.Remove(name)
+	out := bufio.NewWriter(f)
+	fmt.Fprintln(out, "time,action,src,dst,dport")
+	for i := range logLines {
+		at := bulk.Begun.Add(time.Duration(n) * bulk.Apart / logLines * time.Duration(i))
+		fmt.Fprintf(out, "%s,DROP,10.%d.0.%d,203.0.113.9,4444\n", at.Format(time.RFC3339Nano), i%64, 1+i*7%200)
+	}
+	if err := errors.CombineErrors(out.Flush(), f.Close()); err != nil {
+		return nil, errors.Wrap(err, "write a log")
+	}
+	for range coldRuns {
+		cmd := exec.CommandContext(ctx, program, "enrich", name, "--time", "time", "--ip", "src", "--data-dir", dir, "--timeout", "1m")
+		begun := time.Now()
+		if err := cmd.Run(); err != nil {
+			return nil, errors.Wrap(err, "run ipamlog enrich")
+		}
+		_ = all.add(time.Since(begun), nil)
+	}
+	return all, nil
 }
 
 // projecting measures the timeline alone, on one core.

@@ -163,44 +163,51 @@ func deviceWith(addr netip.Addr) (string, error) {
 type docker string
 
 // Knows implements [operator.Engine].
-func (d docker) Knows(ctx context.Context, addr netip.Addr) (use string, err error) {
+func (d docker) Knows(ctx context.Context, addr netip.Addr) (string, error) {
+	uses, err := d.Uses(ctx)
+	return uses[addr], err
+}
+
+// Uses implements [operator.Engine].
+func (d docker) Uses(ctx context.Context) (uses map[netip.Addr]string, err error) {
 	e, err := engine.Open(string(d))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer func() { err = errors.CombineErrors(err, e.Close()) }()
 	networks, err := e.Networks(ctx)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
+	uses = map[netip.Addr]string{}
 	for _, listed := range networks {
 		n, err := e.Network(ctx, listed.ID)
 		if errors.Is(err, engine.ErrNoNetwork) {
 			continue // removed since they were listed
 		}
 		if err != nil {
-			return "", err
+			return nil, err
 		}
-		if use := useOf(n, addr); use != "" {
-			return use, nil
-		}
+		addUses(uses, n)
 	}
-	return "", nil
+	return uses, nil
 }
 
-// useOf says what a network uses an address for; "" if it does not.
-func useOf(n engine.Network, addr netip.Addr) string {
+// addUses adds what a network uses addresses for.
+func addUses(uses map[netip.Addr]string, n engine.Network) {
+	add := func(addr netip.Addr, use string) {
+		if _, twice := uses[addr]; !twice {
+			uses[addr] = use
+		}
+	}
 	for _, p := range n.IPAM.Pools {
-		if p.Gateway == addr {
-			return "Docker network " + n.Name + ", as its gateway"
+		if p.Gateway.IsValid() {
+			add(p.Gateway, "Docker network "+n.Name+", as its gateway")
 		}
 	}
 	for _, e := range n.Endpoints {
 		for _, a := range e.Addresses {
-			if a.Addr() == addr {
-				return strings.TrimSpace("container "+e.Name) + " on network " + n.Name
-			}
+			add(a.Addr(), strings.TrimSpace("container "+e.Name)+" on network "+n.Name)
 		}
 	}
-	return ""
 }

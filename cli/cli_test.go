@@ -90,6 +90,17 @@ func TestScripts(t *testing.T) {
 				teller.Commit(events.PoolStream(replaytest.Web), "h1", replaytest.Clock(70+int(n), 0),
 					replaytest.Allocated(100+n, fmt.Sprintf("10.50.0.%d", 100+int(n)), "h1", replaytest.GrantH1, fmt.Sprintf("next%d", n)))
 			},
+			// present /prefix/ has, in a story that was told there, a daemon of h1 be alive,
+			// and one of h2 leave in good order.
+			"present": func(ts *testscript.TestScript, neg bool, args []string) {
+				if neg || len(args) != 1 {
+					ts.Fatalf("usage: present /prefix/")
+				}
+				told.Lock()
+				defer told.Unlock()
+				told.by[args[0]].Spoil("alive/h1", `{"machine":"m1","incarnation":1,"version":"v1.0.0","engine":"29.0.1"}`)
+				told.by[args[0]].Commit(events.Catalogue, "h2", replaytest.Clock(66, 0), events.HostLeft{Host: "h2", Incarnation: 1})
+			},
 			// forge /prefix/ gives, in a story that was told there, an address that is
 			// held to another, and takes a guard away.
 			"forge": func(ts *testscript.TestScript, neg bool, args []string) {

@@ -3,6 +3,7 @@
 package operator
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"net/netip"
@@ -42,6 +43,9 @@ type Options struct {
 	Version string // the program's
 	Machine string // this machine's id, as a daemon here would join with
 	Engine  Engine // this host's Docker; nil: it cannot be asked
+	// Grace is how long a holding must have been suspected before it is reclaimed by
+	// hand; 0 is half a minute.
+	Grace time.Duration
 
 	// Device names this machine's device that has an address; "" where none has. nil:
 	// they are not asked.
@@ -54,6 +58,7 @@ type Operator struct {
 	writer  *etcdlog.Writer
 	machine string
 	engine  Engine
+	grace   time.Duration
 	device  func(netip.Addr) (string, error)
 }
 
@@ -66,7 +71,7 @@ func New(ctx context.Context, log *etcdlog.Log, o Options) (*Operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Operator{log: log, writer: writer, machine: o.Machine, engine: o.Engine, device: o.Device}, nil
+	return &Operator{log: log, writer: writer, machine: o.Machine, engine: o.Engine, grace: cmp.Or(o.Grace, secondLook), device: o.Device}, nil
 }
 
 // Outcome tells what came of a change.

@@ -24,6 +24,8 @@ type Engine interface {
 	// Knows says in words what the engine uses an address for, such as "container
 	// c1 on network web"; "" for nothing.
 	Knows(ctx context.Context, addr netip.Addr) (string, error)
+	// Uses says the same of every address that it uses for anything.
+	Uses(ctx context.Context) (map[netip.Addr]string, error)
 }
 
 // Releasing is which address to give back.

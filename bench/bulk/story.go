@@ -18,9 +18,11 @@ import (
 const (
 	pools   = 64  // in use at once
 	life    = 400 // turns until a pool ends and another one takes its place
-	apart   = 10 * time.Millisecond
 	version = "v1.0.0"
 )
+
+// Apart is the time from one commit of a story to the next.
+const Apart = 10 * time.Millisecond
 
 // Begun is when every story begins.
 var Begun = time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
@@ -96,7 +98,7 @@ func (t *teller) tell(p *network, list ...events.Event) {
 	if t.stopped {
 		return
 	}
-	t.now = t.now.Add(apart)
+	t.now = t.now.Add(Apart)
 	t.told += len(list)
 	t.stopped = !t.yield(events.Commit{
 		ID: t.id(), Stream: events.PoolStream(p.id), Time: t.now, Host: p.host, Incarnation: 1, Writer: version, Events: list,
