@@ -81,7 +81,7 @@ type Pool struct {
 	// asked is when each allocation was last given to who asked for it, and asking
 	// when something was last asked through each grant, as far as this daemon knows.
 	asked, asking map[events.ID]time.Time
-	latest   int64
+	latest        int64
 	// laidOutAt is the revision of this host's last commit that changed the layout.
 	laidOutAt int64
 	memory    *memory // nil without the sticky policy

@@ -53,7 +53,7 @@ func defaults() config.Config {
 		Serve: config.Serve{
 			Socket: "/run/docker/plugins/ipamlog.sock", Host: "h1",
 			Engine: "unix:///var/run/docker.sock", Listen: "127.0.0.1:9477",
-			Labels: []string{"com.docker.compose.*", "com.docker.swarm.*", "com.docker.stack.*"},
+			Labels:    []string{"com.docker.compose.*", "com.docker.swarm.*", "com.docker.stack.*"},
 			Reconcile: "fix", ReconcileEvery: 30 * time.Second, ReconcileGrace: time.Minute,
 		},
 	}
@@ -131,7 +131,7 @@ func TestLoad(t *testing.T) {
 				c.Reconcile, c.ReconcileEvery, c.ReconcileGrace = "report", 10*time.Second, 90*time.Second
 			},
 		},
-		"no labels":    {asked{environ: []string{"IPAMLOG_LABELS=none"}}, func(c *config.Config) { c.Labels = []string{} }},
+		"no labels": {asked{environ: []string{"IPAMLOG_LABELS=none"}}, func(c *config.Config) { c.Labels = []string{} }},
 		"TLS and tokens of the API": {
 			asked{
 				args:    []string{"--listen-cert", "/c", "--listen-key", "/k"},

@@ -317,8 +317,8 @@ func (y *tally) count(t *testing.T, p *past, by string, q question, a answer) {
 		if y.wrong <= 10 {
 			t.Errorf("%s, %v: %s; it says %+v", by, q, wrong, a)
 			t.Logf("what was seen: %v\nwho says: %+v\nand the API: %+v", q.truth.stay, p.byCommand(t, q), p.byAPI(t, q))
-			for _, line := range strings.Split(p.ipamlog(t, "tail", "-o", "jsonl").stdout, "\n") {
-				if strings.Contains(line, q.truth.stay.container) {
+			for line := range strings.SplitSeq(p.ipamlog(t, "tail", "-o", "jsonl").stdout, "\n") {
+				if strings.Contains(line, q.truth.container) {
 					t.Log(line)
 				}
 			}
