@@ -24,7 +24,9 @@ type Sealed interface {
 	Row(n int, pools []*PoolLife) (Holding, bool)
 	// Find tells which row an allocation began.
 	Find(allocation events.ID) (int, bool)
-	// Select goes over the rows whose outline is wanted, in their order.
+	// Of goes over the rows of an address, Select over those whose outline is wanted,
+	// in their order.
+	Of(address netip.Addr) iter.Seq[int]
 	Select(wanted func(Outline) bool) iter.Seq[int]
 	// Until, Later, Running and Commits are a timeline's.
 	Until(moment time.Time) int64
@@ -124,21 +126,29 @@ func (t *Timeline) row(n int) (*Holding, bool) {
 
 // Of goes over the holdings of an address in the order they began.
 func (t *Timeline) Of(address netip.Addr) iter.Seq[*Holding] {
-	return t.selected(func(o Outline) bool { return o.Address == address })
+	wanted := func(o Outline) bool { return o.Address == address }
+	if t.base == nil {
+		return t.selected(nil, wanted)
+	}
+	return t.selected(t.base.Of(address), wanted)
 }
 
 // Between goes over the holdings that stood in the log at any time from after one
 // revision up to another, in the order they began.
 func (t *Timeline) Between(after, until int64) iter.Seq[*Holding] {
-	return t.selected(func(o Outline) bool { return o.From <= until && (o.To == 0 || o.To > after) })
+	wanted := func(o Outline) bool { return o.From <= until && (o.To == 0 || o.To > after) }
+	if t.base == nil {
+		return t.selected(nil, wanted)
+	}
+	return t.selected(t.base.Select(wanted), wanted)
 }
 
-// selected goes over the holdings that are wanted. Whatever came to one since it
+// selected goes over the holdings that are wanted, those of the base first. Whatever came to one since it
 // was sealed only ever ended it: one that is not wanted open may be wanted no more.
-func (t *Timeline) selected(wanted func(Outline) bool) iter.Seq[*Holding] {
+func (t *Timeline) selected(sealed iter.Seq[int], wanted func(Outline) bool) iter.Seq[*Holding] {
 	return func(yield func(*Holding) bool) {
-		if t.base != nil {
-			for n := range t.base.Select(wanted) {
+		if sealed != nil {
+			for n := range sealed {
 				if h, ok := t.row(n); ok && wanted(h.Outline()) && !yield(h) {
 					return
 				}

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"hash/crc32"
 	"io"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -22,13 +23,14 @@ import (
 // The file begins with a magic word that names its format and ends with where its
 // contents are.
 const (
-	magic       = "ipamlog index 4\n"
+	magic       = "ipamlog index 5\n"
 	trailerSize = 8 + 4 + 4 // the contents' offset, length and checksum
 
 	outlineSize    = 40   // address 16, family 1, 7 free, from 8, to 8
+	addressSize    = 17   // of these: address and family
 	allocationSize = 20   // id 16, row 4
 	idsInBlock     = 1024 // allocations
-	passagesBlock  = 4096 // records
+	passagesBlock  = 1024 // records
 	maxRows        = 1<<32 - 1
 )
 
@@ -174,13 +176,20 @@ func (w *writer) writeRows(ctx context.Context, t *projection.Timeline) error {
 func outlinesOf(list []projection.Outline) []byte {
 	b := make([]byte, 0, len(list)*outlineSize)
 	for _, o := range list {
-		address := o.Address.As16()
-		b = append(b, address[:]...)
-		b = append(b, byte(o.Address.BitLen()/8), 0, 0, 0, 0, 0, 0, 0)
+		at := len(b)
+		b = append(b, make([]byte, 24)...)
+		putAddress(b[at:], o.Address)
 		b = binary.BigEndian.AppendUint64(b, uint64(o.From))
 		b = binary.BigEndian.AppendUint64(b, uint64(o.To))
 	}
 	return b
+}
+
+// putAddress writes an address and its family at the beginning of an outline.
+func putAddress(outline []byte, a netip.Addr) {
+	address := a.As16()
+	copy(outline, address[:])
+	outline[16] = byte(a.BitLen() / 8)
 }
 
 // writePassages writes the revisions of all records and the running time after

@@ -204,6 +204,27 @@ func (s *sealed) Find(allocation events.ID) (int, bool) {
 	return row, true
 }
 
+// Of implements [projection.Sealed]. Outlines are compared as they stand in the file:
+// of a long log there are hundreds of thousands.
+func (s *sealed) Of(address netip.Addr) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		var like [outlineSize]byte
+		putAddress(like[:], address)
+		var b []byte
+		for i, p := range s.outlines {
+			var ok bool
+			if b, ok = s.read(p, b); !ok {
+				return
+			}
+			for n := range len(b) / outlineSize {
+				if [addressSize]byte(b[n*outlineSize:]) == [addressSize]byte(like[:]) && !yield(i*groupRows+n) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // Select implements [projection.Sealed].
 func (s *sealed) Select(wanted func(projection.Outline) bool) iter.Seq[int] {
 	return func(yield func(int) bool) {
