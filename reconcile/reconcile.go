@@ -136,6 +136,7 @@ func (r *Reconciler) look(ctx context.Context) error {
 			v.holdings = append(v.holdings, h)
 		}
 	}
+	v.recognise()
 	v.judgeHoldings(ctx)
 	v.judgeUses(ctx)
 	v.judgeGrants(ctx)

@@ -198,6 +198,22 @@ func TestIncomplete(t *testing.T) {
 	eventually(t, "no suspicion", func() bool { h := b.held(a); return len(h) == 1 && h[0].Suspected.IsZero() })
 }
 
+// TestStranger: an engine that knows no network of the host is not soon believed.
+func TestStranger(t *testing.T) {
+	b := newBed(t, reconcile.Fix)
+	a := b.ask(1)
+	known := []engine.Network{network("n", a.String())}
+	b.engine.change(func() { b.engine.networks = known })
+	b.engine.lookedAt(t, 2)
+	begun := time.Now()
+	b.engine.change(func() { b.engine.networks = []engine.Network{{ID: "other", IPAM: engine.IPAM{Driver: "default"}}} })
+	eventually(t, "the warning", func() bool { return b.said.count("knows none of this host's networks") > 0 })
+	eventually(t, "the end", func() bool { return len(b.held(a)) == 0 })
+	if took := time.Since(begun); took < 300*time.Millisecond { // ten times the grace
+		t.Errorf("it took only %s", took)
+	}
+}
+
 // TestReport changes nothing, and says each thing once.
 func TestReport(t *testing.T) {
 	b := newBed(t, reconcile.Report)

@@ -25,6 +25,7 @@ type view struct {
 	holdings []actor.Holding
 	held     map[netip.Addr][]actor.Holding
 	grants   []actor.Opened
+	grace    time.Duration
 	// mentioned is what there was to tell in the daemon's log, told now or before.
 	mentioned map[any]bool
 }
@@ -41,6 +42,28 @@ func has(e engine.Endpoint, addr netip.Addr) bool {
 	return slices.ContainsFunc(e.Addresses, func(p netip.Prefix) bool { return p.Addr() == addr })
 }
 
+// strangers is how many times as long two looks must be apart that find nothing in
+// common with the log.
+const strangers = 10
+
+// recognise makes sure that the engine is the one that asks this daemon: one that knows
+// none of its networks may have lost them, or be another.
+func (v *view) recognise() {
+	v.grace = v.Grace
+	for _, g := range v.grants {
+		if slices.ContainsFunc(v.seen, func(n engine.Network) bool { return v.Driver.Granted(n, g.Holding) }) {
+			return
+		}
+	}
+	if len(v.grants) > 0 {
+		v.grace *= strangers
+		v.once("stranger", func() {
+			v.Logger.Error().Int("grants", len(v.grants)).Stringer("reclaimed_after", v.grace).
+				Msg("the engine knows none of this host's networks: if it is not the one that asks this daemon, name the right one with --engine, or what its containers use is given to others")
+		})
+	}
+}
+
 // ripe says whether what was seen first at a look has been so for the grace by now, and
 // notes it if it is new.
 func ripe[K comparable](v *view, since map[K]time.Time, key K) bool {
@@ -49,7 +72,7 @@ func ripe[K comparable](v *view, since map[K]time.Time, key K) bool {
 		since[key] = v.began
 		return false
 	}
-	return v.began.Sub(first) >= v.Grace
+	return v.began.Sub(first) >= v.grace
 }
 
 // keepOnly forgets what no look finds any more.
