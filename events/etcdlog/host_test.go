@@ -3,6 +3,7 @@
 package etcdlog_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -207,10 +208,12 @@ func TestStoreIsKnownAgain(t *testing.T) {
 	if err := swapped.Recall(ctx, etcdlog.Memory{Store: s.ID}); !errors.Is(err, etcdlog.ErrOtherStore) {
 		t.Errorf("a swapped store: %v", err)
 	}
-	if _, err := b.client.Put(ctx, etcdlog.DefaultPrefix+"meta/store", `{"store":"`+s.ID.String()+`","format":2}`); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.log.Store(ctx); !errors.Is(err, etcdlog.ErrStoreFormat) {
-		t.Errorf("a newer format: %v", err)
+	for what, format := range map[string]int{"a newer format": etcdlog.Format + 1, "one of before the first release": etcdlog.Format - 1} {
+		if _, err := b.client.Put(ctx, etcdlog.DefaultPrefix+"meta/store", fmt.Sprintf(`{"store":%q,"format":%d}`, s.ID, format)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.log.Store(ctx); !errors.Is(err, etcdlog.ErrStoreFormat) {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }

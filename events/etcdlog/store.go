@@ -13,14 +13,17 @@ import (
 	"github.com/ipamlog/ipamlog/events"
 )
 
-// Format is the format of keys and values that this program reads and writes.
-const Format = 1
+// Format is the format of keys and values that this program reads and writes. Format 1,
+// of before the first release, had no heads: what was written in it cannot be told from
+// nothing.
+const Format = 2
 
 var (
 	// ErrNoStore is returned by [Log.Store] where no log was ever begun.
 	ErrNoStore = errors.New("there is no ipamlog log")
-	// ErrStoreFormat is returned by [Log.Store] for a store in a newer format.
-	ErrStoreFormat = errors.New("the store is in a newer format")
+	// ErrStoreFormat is returned by [Log.Store] for a store in a newer format, or in
+	// one of before the first release.
+	ErrStoreFormat = errors.New("the store is in another format")
 	// ErrOtherStore is returned by [Log.Recall] when the store is not the one
 	// that was remembered, or an older copy of it.
 	ErrOtherStore = errors.New("another store is behind this address")
@@ -56,6 +59,9 @@ func (l *Log) Store(ctx context.Context) (Store, error) {
 	}
 	if s.Format > Format {
 		return Store{}, errors.Wrapf(ErrStoreFormat, "it is in format %d, this program reads up to %d: upgrade it", s.Format, Format)
+	}
+	if s.Format < Format {
+		return Store{}, errors.Wrapf(ErrStoreFormat, "it is in format %d, of before the first release: begin with an empty data directory, or another --prefix", s.Format)
 	}
 	l.identity.Store(&identity{Store: s, raw: string(resp.Kvs[0].Value)})
 	return s, nil
