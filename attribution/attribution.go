@@ -29,9 +29,12 @@ const (
 	// sweepEvery is how often all containers that hold an address are listed, for
 	// names that changed unseen.
 	sweepEvery = 30 * time.Second
-	// firstRetry and lastRetry are the pauses after an engine that did not answer.
-	firstRetry = 200 * time.Millisecond
-	lastRetry  = 5 * time.Second
+	// retryPause is the wait after an engine that did not answer. It is short: a network
+	// that was made before the first list of them may be older than all that is held,
+	// and its first containers are not soon known then.
+	retryPause = 100 * time.Millisecond
+	// recallPause is the same for the log.
+	recallPause = 5 * time.Second
 	// recallTime is how far back the log is read, after a start, for what was
 	// attributed before. What was attributed earlier is told once more.
 	recallTime     = 24 * time.Hour
@@ -109,7 +112,6 @@ func (a *Attributor) Run(ctx context.Context, host Host) {
 	a.workers.Go(func() { t.run(ctx) })
 	a.workers.Go(func() { a.follow(ctx) })
 	var away, sweep time.Time // since when the engine does not answer; the next sweep
-	retry := firstRetry
 	for {
 		a.recall(ctx, host.Writer().Log())
 		begun := time.Now()
@@ -127,7 +129,7 @@ func (a *Attributor) Run(ctx context.Context, host Host) {
 			if !away.IsZero() {
 				a.log.Info().Dur("after", time.Since(away)).Msg("the engine answers")
 			}
-			away, retry = time.Time{}, firstRetry
+			away = time.Time{}
 		default:
 			if away.IsZero() {
 				away = begun
@@ -135,7 +137,7 @@ func (a *Attributor) Run(ctx context.Context, host Host) {
 			}
 			a.everything.Store(true)
 			a.wakeUp()
-			pause, retry = retry, min(2*retry, lastRetry)
+			pause = retryPause
 		}
 		a.put(t, time.Now())
 		if !a.rest(ctx, pause, sweep) {
@@ -172,9 +174,8 @@ func (a *Attributor) rest(ctx context.Context, pause time.Duration, sweep time.T
 // looked at again: what happened meanwhile the engine may have forgotten.
 func (a *Attributor) follow(ctx context.Context) {
 	var last time.Time
-	for pause := firstRetry; ctx.Err() == nil; pause = min(2*pause, lastRetry) {
+	for ctx.Err() == nil {
 		err := a.engine.Events(ctx, last, func() {
-			pause = firstRetry
 			a.everything.Store(true)
 			a.wakeUp()
 		}, func(e engine.Event) {
@@ -194,7 +195,7 @@ func (a *Attributor) follow(ctx context.Context) {
 			a.log.Debug().Err(err).Msg("the engine's events ended, listening again")
 		}
 		select {
-		case <-time.After(pause):
+		case <-time.After(retryPause):
 		case <-ctx.Done():
 		}
 	}
@@ -443,7 +444,7 @@ func (a *Attributor) recall(ctx context.Context, log *etcdlog.Log) {
 			}
 			a.log.Debug().Err(err).Stringer("pool", pool).Msg("the log does not say yet what was attributed before")
 			select { // it is tried again
-			case <-time.After(lastRetry):
+			case <-time.After(recallPause):
 			case <-ctx.Done():
 				return
 			}

@@ -309,8 +309,9 @@ func TestAttribution_crowd(t *testing.T) {
 		})
 	}
 	t.Logf("%d containers on %d addresses; of %d nobody knows", len(seen), len(addresses), unknown)
-	// Only those that the killed daemon did not come to tell of may be unknown.
-	if unknown > users || len(seen) < users*each/2 {
+	// Only those may be unknown that the killed daemon did not come to tell of, and those
+	// that were there when the next one first looked, and soon were not any more.
+	if unknown > 2*users || len(seen) < users*each/2 {
 		t.Errorf("of %d containers %d are unknown", len(seen), unknown)
 	}
 }
