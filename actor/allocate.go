@@ -250,6 +250,8 @@ func (p *Pool) confirm(t *allocateTask, addr netip.Addr, a events.Allocation) {
 				p.reach(revision, t)
 			case p.overlay.byAddr[addr] != nil || p.held(addr).Value.Index(a.ID) < 0:
 				p.decide(t) // released meanwhile, or about to be
+			case !guard.Value[guard.Value.Index(a.ID)].Suspected.IsZero() && p.state.Revision() < guard.Revision:
+				p.reach(guard.Revision, t)
 			case !guard.Value[guard.Value.Index(a.ID)].Suspected.IsZero():
 				p.clear(t, addr, a.ID)
 			default:

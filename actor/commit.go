@@ -209,9 +209,9 @@ func (p *Pool) outcome(proposal etcdlog.Proposal, steps []*step, record events.R
 		p.fail(err)
 		p.doom(err)
 	case errors.Is(err, etcdlog.ErrFenced):
-		p.log.Error().Err(err).Msg("the end of a grant was refused")
+		p.log.Error().Err(err).Msg("what only the host's present daemon may do was refused")
 		for _, s := range steps {
-			if s.closes() || s.judges() {
+			if _, asks := s.task.(*allocateTask); s.closes() || s.judges() && !asks {
 				p.refused(s, err)
 			} else {
 				p.redecide(s) // it only shared the commit

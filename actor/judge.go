@@ -4,6 +4,7 @@ package actor
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -27,6 +28,8 @@ const (
 type Standing struct {
 	Holdings []Holding // of its open grants
 	Grants   []Opened
+	// Asked is when each allocation was last asked for, as far as this daemon knows.
+	Asked map[events.ID]time.Time
 }
 
 // Opened is a grant of this host that is open, as a holding without an address.
@@ -81,7 +84,7 @@ func (h *Host) Standing(ctx context.Context) ([]Standing, error) {
 func (p *Pool) stand(t *standTask) {
 	var s Standing
 	if !p.mirror() {
-		s.Holdings = p.ours()
+		s.Holdings, s.Asked = p.ours(), maps.Clone(p.asked)
 		for id := range p.state.Grants() {
 			g := p.grant(id)
 			if g.Value.State == events.StateOpen && g.Value.Host == p.writer.Host() && p.closing[id] == nil {
@@ -151,6 +154,16 @@ func (s *step) judges() bool {
 // anew then.
 func (p *Pool) clear(t *allocateTask, addr netip.Addr, allocation events.ID) {
 	p.queue(&step{event: events.AddressCleared{Allocation: allocation, Address: addr}, task: t, addr: addr})
+}
+
+// AllocateAgain gives an address that the engine uses, and nobody holds, to who uses it.
+// Unlike [Host.RequestAddress] it opens no grant again: the network may just have been
+// removed.
+func (h *Host) AllocateAgain(ctx context.Context, ref Ref, ask AddressRequest) (Answer, error) {
+	if err := h.present(); err != nil {
+		return Answer{}, err
+	}
+	return h.toPool(ref, func() task { return &allocateTask{request: newRequest(ctx), ref: ref, ask: ask} })
 }
 
 // CloseUnused ends a grant that no network of the engine can be of, unless something

@@ -22,6 +22,9 @@ const (
 	spoolAfter = time.Second
 	// carryPause is the wait before a release that failed is tried again.
 	carryPause = time.Second
+	// fencedTries is how often one is tried that another incarnation of this host stands
+	// in the way of: it may be this daemon, which has just joined anew.
+	fencedTries = 20
 )
 
 // Keeper keeps releases on this machine's disk that the log does not take in time.
@@ -70,13 +73,12 @@ type lasting struct {
 
 	writing sync.Mutex // held while the spool is written, which takes a disk's time
 
-	mu       sync.Mutex
-	asking   bool // the spool is being written, or has it
-	kept     bool
-	over     bool      // nothing need be kept any more
-	known    events.ID // the allocation that it turned out to mean
-	notedAs  events.ID // the same, as the spool has it
-	hopeless bool      // the spool cannot be written
+	mu      sync.Mutex
+	asking  bool // the spool is being written, or has it
+	kept    bool
+	over    bool      // nothing need be kept any more
+	known   events.ID // the allocation that it turned out to mean; never another one
+	notedAs events.ID // the same, as the spool has it
 }
 
 // keep puts the release on the disk, unless it is there or need not be.
@@ -91,8 +93,9 @@ func (l *lasting) keep() error {
 		l.mu.Unlock()
 		return nil
 	}
-	l.asking, l.release.Allocation = true, l.known
+	l.asking = true
 	release := l.release
+	release.Allocation = l.known
 	l.mu.Unlock()
 	err := l.keeper.Spool.Accept(release)
 	l.mu.Lock()
@@ -106,8 +109,17 @@ func (l *lasting) keep() error {
 func (l *lasting) means(allocation events.ID) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.known = allocation
-	return !l.asking || l.notedAs == allocation || l.hopeless
+	if l.known.IsZero() {
+		l.known = allocation
+	}
+	return !l.asking || l.notedAs == l.known
+}
+
+// meant is the allocation that is given back; zero as long as nobody knows.
+func (l *lasting) meant() events.ID {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.known
 }
 
 // note writes down what the release means, once the spool has the release.
@@ -121,10 +133,10 @@ func (l *lasting) note() error {
 		return nil // it could not be kept
 	}
 	err := l.keeper.Spool.Resolve(l.release.ID, known)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.notedAs = known; err != nil {
-		l.hopeless = true
+	if err == nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.notedAs = known
 	}
 	return err
 }
@@ -159,7 +171,26 @@ func (l *lasting) task(ctx context.Context) task {
 	if !r.Address.IsValid() {
 		return &closeTask{request: newRequest(ctx), grant: r.Grant}
 	}
-	return &releaseTask{request: newRequest(ctx), grant: r.Grant, address: r.Address, allocation: r.Allocation, reason: events.Released, came: l.came, lasting: l}
+	return &releaseTask{request: newRequest(ctx), grant: r.Grant, address: r.Address, allocation: l.meant(), reason: events.Released, came: l.came, lasting: l}
+}
+
+// persist tries to write to the disk until that succeeds or ctx ends; trouble is told
+// of the first failure.
+func persist(ctx context.Context, write func() error, trouble func(error)) error {
+	for tries := 0; ; tries++ {
+		err := write()
+		if err == nil || errors.Is(err, spool.ErrClosed) {
+			return err
+		}
+		if tries == 0 {
+			trouble(err)
+		}
+		select {
+		case <-time.After(carryPause):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // giveBack makes a release. It is answered when the log has it, or the spool.
@@ -216,17 +247,17 @@ func (h *Host) giveBack(ctx context.Context, ref Ref, addr netip.Addr) (Answer, 
 // waits for a task that a pool has already.
 func (h *Host) carry(ctx context.Context, ref Ref, l *lasting, first func() (Answer, error)) (Answer, error) {
 	log := h.logger.With().Object("release", told(l.release)).Logger()
-	trouble := func(err error) {
-		if err != nil {
-			log.Error().Err(err).Msg("the release spool could not be written: the release may be tried again, which is harmless")
-		}
+	leave := func(how func() error) {
+		_ = persist(ctx, how, func(err error) { // what is left then the next daemon finds done
+			log.Error().Err(err).Msg("the release spool cannot be written: see to the disk")
+		})
 	}
-	for {
+	for fenced := 0; ; {
 		answer, err := h.bring(ctx, ref, l, first)
 		first = nil
 		switch {
 		case err == nil:
-			trouble(l.done())
+			leave(l.done)
 			return answer, nil
 		case h.keeper == nil:
 			return answer, err
@@ -236,11 +267,19 @@ func (h *Host) carry(ctx context.Context, ref Ref, l *lasting, first func() (Ans
 				return answer, err
 			}
 			return Answer{Address: l.release.Address}, nil
-		case !errors.IsAny(err, ErrStoreSilent, ErrOverloaded, etcdlog.ErrUnknown, etcdlog.ErrRejected):
+		case errors.Is(err, etcdlog.ErrFenced) && fenced < fencedTries:
+			fenced++ // this daemon may be about to join anew
+		case errors.IsAny(err, ErrNoGrant, etcdlog.ErrFenced):
 			// Trying it again would change nothing.
 			log.Error().Err(err).Msg("a release was refused, and is not tried again")
-			trouble(l.setAside(err.Error()))
+			leave(func() error { return l.setAside(err.Error()) })
 			return answer, err
+		case !errors.IsAny(err, ErrStoreSilent, ErrOverloaded, etcdlog.ErrUnknown, etcdlog.ErrRejected):
+			log.Error().Err(err).Msg("a release cannot be made now, and waits for the next daemon")
+			if kept := l.keep(); kept != nil {
+				return answer, err
+			}
+			return Answer{Address: l.release.Address}, nil
 		}
 		select {
 		case <-time.After(carryPause):
@@ -255,8 +294,8 @@ func (h *Host) bring(ctx context.Context, ref Ref, l *lasting, first func() (Ans
 		return h.toHolder(ctx, ref, again)
 	}
 	answer, err := first()
-	if errors.Is(err, ErrStopping) {
-		return answer, err
+	if errors.Is(err, ErrStopping) && ctx.Err() == nil {
+		return h.toHolder(ctx, ref, again) // the pool has retired meanwhile
 	}
 	return h.orElsewhere(ctx, ref, again, answer, err)
 }
@@ -288,7 +327,7 @@ func (h *Host) Resume() {
 		select {
 		case p.mailbox <- t:
 			first = func() (Answer, error) { return t.base().wait(p.done) }
-		case <-p.done:
+		default: // more than it holds: those that are left go behind
 		}
 		h.carrying(func(ctx context.Context) { _, _ = h.carry(ctx, ref, l, first) })
 	}

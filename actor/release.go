@@ -19,11 +19,16 @@ func (p *Pool) release(t *releaseTask) {
 		p.park(s, t)
 		return
 	}
+	if t.lasting != nil {
+		t.allocation = t.lasting.meant()
+	}
 	a, held := p.held(t.address).Value.Of(t.grant)
 	if held && !t.allocation.IsZero() && a.ID != t.allocation {
 		held = false // a later one, which is not meant
 	}
 	switch {
+	case held && !p.mine(a.Host):
+		t.answer(Answer{}, errors.Wrapf(ErrNoGrant, "%s is held by host %s", t.address, a.Host))
 	case held && t.reason == events.Compensated && p.repeated[a.ID]:
 		t.answer(Answer{Address: t.address}, nil) // it asked again, and was told
 	case held && t.lasting != nil && !t.lasting.means(a.ID):
@@ -72,21 +77,25 @@ func (p *Pool) releaseUnknown(t *releaseTask) {
 	})
 }
 
-// noteFirst lets the spool note which allocation a release means, and then decides it.
-// Until then nobody is told of the address again.
+// noteFirst lets the spool note which allocation a release means, and then decides it:
+// not before, however long the disk takes. Until then nobody is told of the address
+// again.
 func (p *Pool) noteFirst(t *releaseTask) {
 	p.parked++
 	s := &step{addr: t.address, grant: t.grant}
 	p.overlay.add(s)
 	p.spawn(func() {
-		err := t.lasting.note()
+		err := persist(p.life, t.lasting.note, func(err error) {
+			p.log.Error().Err(err).Stringer("address", t.address).Msg("what a spooled release means cannot be noted, and it waits: see that the disk can be written")
+		})
 		p.post(func() {
 			p.parked--
-			if err != nil {
-				p.log.Error().Err(err).Stringer("address", t.address).Msg("what a spooled release means could not be noted: see that the disk can be written")
-			}
 			p.unqueue(s)
-			p.decide(t)
+			if err != nil {
+				t.answer(Answer{}, ErrStopping)
+			} else {
+				p.decide(t)
+			}
 			p.unpark(s)
 		})
 	})

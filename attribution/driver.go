@@ -3,6 +3,7 @@
 package attribution
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/ipamlog/ipamlog/actor"
@@ -26,12 +27,20 @@ func (d Driver) Fits(n engine.Network, h actor.Holding) bool {
 	if !d.Ours(n) || h.Pool.Node == "" && n.IPAM.Options["pool"] != h.Pool.Name {
 		return false // a mirror has no name, whatever its network's options are
 	}
-	return slices.ContainsFunc(n.IPAM.Pools, func(p engine.Pool) bool { return p.Subnet.Masked() == h.Pool.Subnet })
+	return slices.ContainsFunc(n.IPAM.Pools, func(p engine.Pool) bool { return is(p.Subnet, h.Pool.Subnet) })
+}
+
+// is says whether a network's subnet, as the engine tells it, can be a pool's. Engines
+// from 29 on that were asked for any subnet of a length tell that, and not the one they
+// got.
+func is(told, subnet netip.Prefix) bool {
+	anyOf := told.Addr().IsUnspecified() && told.Bits() == subnet.Bits() && told.Addr().Is4() == subnet.Addr().Is4()
+	return told.Masked() == subnet || anyOf
 }
 
 // Granted says whether a network can be that of a holding's grant.
 func (d Driver) Granted(n engine.Network, h actor.Holding) bool {
 	return d.Fits(n, h) && slices.ContainsFunc(n.IPAM.Pools, func(p engine.Pool) bool {
-		return p.Subnet.Masked() == h.Pool.Subnet && (h.Pool.Node != "" || p.Range.Masked() == h.Range.Masked())
+		return is(p.Subnet, h.Pool.Subnet) && (h.Pool.Node != "" || p.Range.Masked() == h.Range.Masked())
 	})
 }

@@ -22,6 +22,9 @@ func openSpool(dataDir string, log zerolog.Logger) (*spool.Spool, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.Trouble(); err != nil {
+		log.Error().Err(err).Msg("the release spool cannot be written, and releases while etcd is away are lost: see that the disk has room")
+	}
 	if n := s.Damaged(); n > 0 {
 		log.Error().Int("lines", n).Str("kept_in", filepath.Join(dir, "damaged")).
 			Msg("a part of the release spool is damaged: the addresses it gave back stay held until they are reclaimed")

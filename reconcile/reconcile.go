@@ -4,6 +4,7 @@ package reconcile
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,10 @@ const (
 	// retry is the wait after a look that did not come about.
 	retry = 2 * time.Second
 )
+
+// anybodys is for what takes away: the engine may know us by another name than the one
+// we go by, as through a .spec file.
+const anybodys = attribution.Driver("")
 
 // Mode is what is done about what differs.
 type Mode string
@@ -48,7 +53,7 @@ type Host interface {
 	Standing(ctx context.Context) ([]actor.Standing, error)
 	Judge(ctx context.Context, x actor.Holding, v actor.Verdict, look time.Time) (bool, error)
 	CloseUnused(ctx context.Context, ref actor.Ref, since time.Time) (bool, error)
-	RequestAddress(ctx context.Context, ref actor.Ref, ask actor.AddressRequest) (actor.Answer, error)
+	AllocateAgain(ctx context.Context, ref actor.Ref, ask actor.AddressRequest) (actor.Answer, error)
 }
 
 // Options are what a [Reconciler] needs.
@@ -128,9 +133,10 @@ func (r *Reconciler) look(ctx context.Context) error {
 		return err
 	}
 	r.looks.Add(1)
-	v := &view{Reconciler: r, began: began, seen: seen, held: map[netip.Addr][]actor.Holding{}, mentioned: map[any]bool{}}
+	v := &view{Reconciler: r, began: began, seen: seen, held: map[netip.Addr][]actor.Holding{}, mentioned: map[any]bool{}, asked: map[events.ID]time.Time{}}
 	for _, s := range standing {
 		v.grants = append(v.grants, s.Grants...)
+		maps.Copy(v.asked, s.Asked)
 		for _, h := range s.Holdings {
 			v.held[h.Address] = append(v.held[h.Address], h)
 			v.holdings = append(v.holdings, h)
@@ -144,7 +150,7 @@ func (r *Reconciler) look(ctx context.Context) error {
 	return nil
 }
 
-// see lists the networks that are ours, with what is attached to each.
+// see lists the networks that may be ours, whatever the engine calls us, with what is attached to each.
 func (r *Reconciler) see(ctx context.Context) ([]engine.Network, error) {
 	list, err := ask(ctx, r.Engine.Networks)
 	if err != nil {
@@ -152,7 +158,7 @@ func (r *Reconciler) see(ctx context.Context) ([]engine.Network, error) {
 	}
 	var seen []engine.Network
 	for _, n := range list {
-		if !r.Driver.Ours(n) {
+		if !anybodys.Ours(n) {
 			continue
 		}
 		n, err := ask(ctx, func(ctx context.Context) (engine.Network, error) { return r.Engine.Network(ctx, n.ID) })

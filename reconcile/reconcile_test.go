@@ -214,6 +214,18 @@ func TestStranger(t *testing.T) {
 	}
 }
 
+// TestHomeless: what is used on a network whose grant is gone, as after a take-over, is
+// told of.
+func TestHomeless(t *testing.T) {
+	b := newBed(t, reconcile.Fix)
+	a := b.ask(1)
+	b.engine.change(func() { b.engine.networks = []engine.Network{network("n", a.String())} })
+	if _, err := b.host.ReleasePool(t.Context(), b.ref); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the word", func() bool { return b.said.count("not held, on a network without a grant") > 0 })
+}
+
 // TestReport changes nothing, and says each thing once.
 func TestReport(t *testing.T) {
 	b := newBed(t, reconcile.Report)

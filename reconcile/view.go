@@ -25,6 +25,7 @@ type view struct {
 	holdings []actor.Holding
 	held     map[netip.Addr][]actor.Holding
 	grants   []actor.Opened
+	asked    map[events.ID]time.Time
 	grace    time.Duration
 	// mentioned is what there was to tell in the daemon's log, told now or before.
 	mentioned map[any]bool
@@ -34,7 +35,7 @@ type view struct {
 // its pool, whoever it says has it.
 func (v *view) knows(h actor.Holding) bool {
 	return slices.ContainsFunc(v.seen, func(n engine.Network) bool {
-		return v.Driver.Fits(n, h) && slices.ContainsFunc(n.Endpoints, func(e engine.Endpoint) bool { return has(e, h.Address) })
+		return anybodys.Fits(n, h) && slices.ContainsFunc(n.Endpoints, func(e engine.Endpoint) bool { return has(e, h.Address) })
 	})
 }
 
@@ -95,7 +96,8 @@ func (v *view) judgeHoldings(ctx context.Context) {
 		switch {
 		case known && suspected:
 			v.judge(ctx, h, actor.Clear, "cleared", "the engine knows the address after all")
-		case known:
+		case known, !suspected && v.began.Sub(v.asked[h.Allocation.ID]) < v.Grace:
+			// What was asked for a moment ago may be on its way into the engine's books.
 		case !suspected:
 			v.judge(ctx, h, actor.Suspect, "suspected", "the engine does not know the address: it is reclaimed unless that changes")
 		default:
@@ -144,14 +146,18 @@ func (v *view) judgeUses(ctx context.Context) {
 		for _, e := range n.Endpoints {
 			for _, p := range e.Addresses {
 				addr := p.Addr()
-				grant, ok := v.grantOf(n, addr)
-				if !ok || slices.ContainsFunc(v.held[addr], func(h actor.Holding) bool { return v.Driver.Fits(n, h) }) {
+				grants := v.grantsOf(n, addr)
+				if len(grants) > 1 || slices.ContainsFunc(v.held[addr], func(h actor.Holding) bool { return v.Driver.Fits(n, h) }) {
 					continue
 				}
 				u := use{addr, n.ID, e.ID}
 				now[u] = true
-				if ripe(v, v.strange, u) {
-					v.allocate(ctx, u, grant, n, e)
+				switch {
+				case !ripe(v, v.strange, u):
+				case len(grants) == 1:
+					v.allocate(ctx, u, grants[0], n, e)
+				default:
+					v.homeless(ctx, u, n, e)
 				}
 			}
 		}
@@ -159,19 +165,64 @@ func (v *view) judgeUses(ctx context.Context) {
 	keepOnly(v.strange, now)
 }
 
-// grantOf finds the grant that a network must be of, for an address; false if there is
-// none, or it may be one of several.
-func (v *view) grantOf(n engine.Network, addr netip.Addr) (actor.Opened, bool) {
+// grantsOf finds the grants that a network can be of, for an address.
+func (v *view) grantsOf(n engine.Network, addr netip.Addr) []actor.Opened {
 	var found []actor.Opened
 	for _, g := range v.grants {
 		if g.Pool.Subnet.Contains(addr) && v.Driver.Granted(n, g.Holding) {
 			found = append(found, g)
 		}
 	}
-	if len(found) != 1 {
-		return actor.Opened{}, false
+	return found
+}
+
+// homeless tells of an address in use on a network that has no grant any more, as after
+// a take-over: nothing can be allocated to it, but whether another has it by now is to
+// be known.
+func (v *view) homeless(ctx context.Context, u use, n engine.Network, e engine.Endpoint) {
+	if !v.Driver.Ours(n) {
+		return
 	}
-	return found[0], true
+	log := v.host.Writer().Log()
+	pools, err := ask(ctx, func(ctx context.Context) ([]etcdlog.PoolEntry, error) {
+		pools, _, err := log.Pools(ctx)
+		return pools, err
+	})
+	if err != nil {
+		return // the next look asks again
+	}
+	for _, entry := range pools {
+		g := actor.Opened{Holding: actor.Holding{ID: entry.ID, Pool: entry.Value, Allocation: events.Allocation{Host: v.host.Writer().Host()}}}
+		if entry.Value.Space != events.Local || !entry.Value.Subnet.Contains(u.address) || !v.Driver.Fits(n, g.Holding) {
+			continue
+		}
+		guard, err := ask(ctx, func(ctx context.Context) (events.Guarded[events.Held], error) {
+			guard, _, err := log.Holding(ctx, entry.ID, u.address)
+			return guard, err
+		})
+		if err != nil {
+			return
+		}
+		for _, a := range guard.Value {
+			if a.Host != g.Host && !a.Shared {
+				v.once(u, func() { v.clash(ctx, u, g, n, e) })
+				return
+			}
+		}
+	}
+	v.once(u, func() {
+		v.Logger.Error().Stringer("address", u.address).Str("network", n.Name).Str("container_name", e.Name).
+			Msg("the engine uses an address that is not held, on a network without a grant: start the container anew")
+	})
+}
+
+// clash says that two use an address.
+func (v *view) clash(ctx context.Context, u use, g actor.Opened, n engine.Network, e engine.Endpoint) {
+	v.Logger.Error().Stringer("address", u.address).Str("network", n.Name).Str("container", e.Container).Str("container_name", e.Name).
+		Msg("conflict: the engine uses an address that another holds: stop one of the two")
+	if v.Mode != Report {
+		v.conflict(ctx, u, g, n, e)
+	}
 }
 
 // allocate gives an address that is in use to who uses it, or says who has it.
@@ -188,24 +239,23 @@ func (v *view) allocate(ctx context.Context, u use, g actor.Opened, n engine.Net
 	var mac events.MAC
 	copy(mac[:], e.MAC)
 	answer, err := ask(ctx, func(ctx context.Context) (actor.Answer, error) {
-		return v.host.RequestAddress(ctx, g.Ref, actor.AddressRequest{Asking: actor.AskEndpoint, Address: u.address, MAC: mac})
+		return v.host.AllocateAgain(ctx, g.Ref, actor.AddressRequest{Asking: actor.AskEndpoint, Address: u.address, MAC: mac})
 	})
 	switch {
 	case err == nil:
 		v.counted["allocated"].Add(1)
 		log(v.Logger.Warn()).Stringer("allocation", answer.Allocation).Msg("allocated: the engine uses an address that nobody held")
 	case errors.IsAny(err, actor.ErrInUse, actor.ErrSetAside):
-		v.once(u, func() {
-			log(v.Logger.Error()).Err(err).Msg("conflict: the engine uses an address that another holds: stop one of the two")
-			v.conflict(ctx, u, g, n, e, mac)
-		})
-	case ctx.Err() == nil:
+		v.once(u, func() { v.clash(ctx, u, g, n, e) })
+	case ctx.Err() == nil && !errors.Is(err, actor.ErrNoGrant):
 		log(v.Logger.Warn()).Err(err).Msg("an address that the engine uses could not be allocated to it")
 	}
 }
 
 // conflict writes into the log that two use an address.
-func (v *view) conflict(ctx context.Context, u use, g actor.Opened, n engine.Network, e engine.Endpoint, mac events.MAC) {
+func (v *view) conflict(ctx context.Context, u use, g actor.Opened, n engine.Network, e engine.Endpoint) {
+	var mac events.MAC
+	copy(mac[:], e.MAC)
 	log := v.host.Writer().Log()
 	conflicted := events.AddressConflicted{
 		Address: u.address, Host: g.Host, ContainerID: e.Container, ContainerName: e.Name, NetworkID: n.ID, NetworkName: n.Name, MAC: mac,
@@ -234,7 +284,7 @@ func (v *view) conflict(ctx context.Context, u use, g actor.Opened, n engine.Net
 func (v *view) judgeGrants(ctx context.Context) {
 	now := map[events.ID]bool{}
 	for _, g := range v.grants {
-		if slices.ContainsFunc(v.seen, func(n engine.Network) bool { return v.Driver.Granted(n, g.Holding) }) {
+		if slices.ContainsFunc(v.seen, func(n engine.Network) bool { return anybodys.Granted(n, g.Holding) }) {
 			continue
 		}
 		now[g.Grant] = true

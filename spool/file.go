@@ -101,11 +101,12 @@ func (s *Spool) load() error {
 		// A last line without its end was never accepted: the power went with it.
 	}
 	if s.damaged = len(bad); s.damaged > 0 {
-		if err := s.keepDamaged(bad); err != nil {
-			return err
-		}
+		err = s.keepDamaged(bad)
 	}
-	return s.rewrite()
+	// A disk that is full keeps nobody from starting: what is there was read, and what
+	// comes is not accepted.
+	s.trouble = errors.CombineErrors(err, s.rewrite())
+	return nil
 }
 
 // keepDamaged puts lines that cannot be read where somebody may look at them.
@@ -122,6 +123,7 @@ func (s *Spool) keepDamaged(bad [][]byte) error {
 // rewrite replaces the file by one of what waits and what was set aside, and opens
 // it to be appended to.
 func (s *Spool) rewrite() error {
+	s.failed = true
 	var content []byte
 	for _, l := range s.lines() {
 		raw, err := l.encode()
@@ -181,6 +183,7 @@ func (s *Spool) append(l line) error {
 	_, err = s.file.Write(raw)
 	if err = errors.CombineErrors(err, s.file.Sync()); err != nil {
 		s.failed = true
+		_ = s.file.Truncate(s.size) // what was not accepted shall not be found
 		return err
 	}
 	s.size += int64(len(raw))

@@ -74,7 +74,8 @@ type Spool struct {
 	waiting []Release // in the order they were accepted
 	aside   []Aside
 	damaged int
-	failed  bool // what the file ends with is not known
+	trouble error // with writing, when it was opened
+	failed  bool  // what the file ends with is not known
 	closed  bool
 }
 
@@ -109,7 +110,11 @@ func (s *Spool) Close() error {
 		return nil
 	}
 	s.closed = true
-	return errors.Wrap(errors.CombineErrors(s.file.Close(), s.lock.Close()), "close the release spool")
+	err := s.lock.Close()
+	if s.file != nil {
+		err = errors.CombineErrors(err, s.file.Close())
+	}
+	return errors.Wrap(err, "close the release spool")
 }
 
 // Accept takes a release in. When it returns nil, the release is on the disk.
@@ -188,6 +193,10 @@ func (s *Spool) Aside() []Aside {
 	defer s.mu.Unlock()
 	return slices.Clone(s.aside)
 }
+
+// Trouble is why nothing could be written when the spool was opened; nil if it could.
+// Until it can, nothing is accepted.
+func (s *Spool) Trouble() error { return s.trouble }
 
 // Damaged is how many lines could not be read when the spool was opened. They are
 // in a file beside it.
