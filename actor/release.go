@@ -20,7 +20,9 @@ func (p *Pool) release(t *releaseTask) {
 		return
 	}
 	if t.lasting != nil {
-		t.allocation = t.lasting.meant()
+		if meant := t.lasting.meant(); !meant.IsZero() {
+			t.allocation = meant
+		}
 	}
 	a, held := p.held(t.address).Value.Of(t.grant)
 	if held && !t.allocation.IsZero() && a.ID != t.allocation {

@@ -47,6 +47,9 @@ func newPast(t *testing.T, l *lab.Lab, store ...string) *past {
 	p.daemon = p.Daemon(slices.Concat([]string{"--data-dir", p.dataDir(), "--listen", listen}, store)...)
 	p.start(t)
 	lab.StartEngines(t, p.Host)
+	// What runs on a network before the first look at the engine is not known for a while
+	// (decision 16), and a busy machine takes its time with that look.
+	p.saidInLog(t, "ipamlog", "the engine answers", 0)
 	p.api = &http.Client{Timeout: patience, Transport: &http.Transport{DialContext: p.Dial}}
 	t.Cleanup(p.api.CloseIdleConnections)
 	// Small, so that addresses are used again and again.
