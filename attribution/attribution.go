@@ -39,6 +39,8 @@ const (
 	// attributed before. What was attributed earlier is told once more.
 	recallTime     = 24 * time.Hour
 	recallPatience = time.Minute
+	// eventMemory is how far back the engine is asked for events at the start.
+	eventMemory = 10 * time.Minute
 	// clockSlack is how far a commit's ID may be from the time of what it tells.
 	clockSlack = time.Minute
 	// maxInspecting is how many containers are inspected at once.
@@ -173,7 +175,8 @@ func (a *Attributor) rest(ctx context.Context, pause time.Duration, sweep time.T
 // follow listens to the engine's events. Whenever it has connected anew, all is
 // looked at again: what happened meanwhile the engine may have forgotten.
 func (a *Attributor) follow(ctx context.Context) {
-	var last time.Time
+	// Engines remember some events: a renaming while no daemon ran is among them.
+	last := time.Now().Add(-eventMemory)
 	for ctx.Err() == nil {
 		err := a.engine.Events(ctx, last, func() {
 			a.everything.Store(true)
