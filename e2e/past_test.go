@@ -55,6 +55,11 @@ func newPast(t *testing.T, l *lab.Lab, store ...string) *past {
 	// Small, so that addresses are used again and again.
 	p.create(t, "n1", "--subnet", "10.50.0.0/27", "--ipam-opt", "quarantine=0", "--ipam-opt", "pick=lowest", "--ipv6", "--subnet", "fd50::/64")
 	p.create(t, "n2", "--subnet", "10.51.0.0/27", "--ipam-opt", "quarantine=0")
+	// Both networks are known to the daemon before anything is looked for.
+	p.run(t, "first", "n1")
+	p.MustDocker(t, "network", "connect", "n2", "first")
+	everyContainer(t, p.site)
+	p.removeAll(t)
 	p.observer = observe(t, p.Host)
 	return p
 }
