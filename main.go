@@ -49,6 +49,8 @@ const (
 	drainPatience = 10 * time.Second
 	// rememberEvery is how often the daemon notes how far it has seen its store.
 	rememberEvery = 5 * time.Second
+	// lookPatience is how long Docker's first request waits for a look at the engine.
+	lookPatience = 2 * time.Second
 	// indexEvery is how often it brings the index of the past up to date.
 	indexEvery = time.Minute
 )
@@ -186,6 +188,7 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer, log zerolog.Lo
 	}
 	// Whose the addresses are, learnt from the engine.
 	joined := make(chan *actor.Host, 1)
+	var looks []<-chan struct{}
 	if cfg.Engine != config.Off {
 		docker, err := engine.Open(cfg.Engine)
 		if err != nil {
@@ -194,6 +197,7 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer, log zerolog.Lo
 		whose := attribution.New(attribution.Options{Engine: docker, Driver: driverName(cfg), Labels: cfg.Labels, Logger: log})
 		metrics.Registry.MustRegister(whose.Collectors()...)
 		n.Tell(whose)
+		looks = append(looks, whose.Looked())
 		ctx, cancel := context.WithCancel(context.Background())
 		g.Add(func() error {
 			select {
@@ -218,6 +222,7 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer, log zerolog.Lo
 			Engine: docker, Driver: driverName(cfg), Mode: mode, Every: cfg.ReconcileEvery, Grace: cfg.ReconcileGrace, Logger: log,
 		})
 		metrics.Registry.MustRegister(r.Collectors()...)
+		looks = append(looks, r.Looked())
 		ctx, cancel := context.WithCancel(context.Background())
 		g.Add(func() error {
 			select {
@@ -238,6 +243,7 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer, log zerolog.Lo
 			}
 			joined <- host
 			reconciled <- host
+			wait(ctx, lookPatience, looks)
 			driver.Attach(host)
 			questions.Attach(api.Source{Log: host.Writer().Log(), Past: n.Index()})
 			announce(out, cfg, n)
@@ -264,6 +270,21 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer, log zerolog.Lo
 	err = g.Run()
 	log.Info().Msg("stopped")
 	return err
+}
+
+// wait waits until the engine was looked at, before this host allocates anything:
+// what is there already is then known to be older. An engine that does not answer is
+// itself starting, and waits for us.
+func wait(ctx context.Context, patience time.Duration, looks []<-chan struct{}) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for _, looked := range looks {
+		select {
+		case <-looked:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // access finds out who may use the API.

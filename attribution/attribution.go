@@ -87,6 +87,7 @@ type Attributor struct {
 	recalling  atomic.Bool
 	inspecting chan struct{} // as many as are inspected at once
 	begun      sync.Map      // containers whose inspection was begun
+	looked     chan struct{} // closed by the first look
 	workers    sync.WaitGroup
 }
 
@@ -94,11 +95,14 @@ type Attributor struct {
 func New(o Options) *Attributor {
 	a := &Attributor{
 		Ledger: NewLedger(o.Driver), engine: o.Engine, labels: o.Labels, log: o.Logger,
-		containers: newContainers(), wake: make(chan struct{}, 1), inspecting: make(chan struct{}, maxInspecting),
+		containers: newContainers(), wake: make(chan struct{}, 1), inspecting: make(chan struct{}, maxInspecting), looked: make(chan struct{}),
 	}
 	a.kick = a.wakeUp
 	return a
 }
+
+// Looked is closed once the engine was looked at.
+func (a *Attributor) Looked() <-chan struct{} { return a.looked }
 
 func (a *Attributor) wakeUp() {
 	select {
@@ -113,6 +117,7 @@ func (a *Attributor) Run(ctx context.Context, host Host) {
 	defer a.workers.Wait()
 	a.workers.Go(func() { t.run(ctx) })
 	a.workers.Go(func() { a.follow(ctx) })
+	looked := sync.OnceFunc(func() { close(a.looked) })
 	var away, sweep time.Time // since when the engine does not answer; the next sweep
 	for {
 		a.recall(ctx, host.Writer().Log())
@@ -125,6 +130,7 @@ func (a *Attributor) Run(ctx context.Context, host Host) {
 			a.put(t, time.Now())
 			return
 		case err == nil:
+			looked()
 			if begun.After(sweep) {
 				sweep = begun.Add(sweepEvery)
 			}

@@ -22,6 +22,7 @@ type moment uint64
 // [actor.Witness]. Safe for concurrent use.
 type Ledger struct {
 	driver Driver
+	born   time.Time
 	// kick, if not nil, is called when there is something to look for.
 	kick  func()
 	clock func() time.Time
@@ -114,7 +115,7 @@ type look struct {
 // NewLedger returns a ledger that knows nothing.
 func NewLedger(driver Driver) *Ledger {
 	return &Ledger{
-		driver: driver, clock: time.Now, holdings: map[events.ID]*holding{}, at: map[netip.Addr][]*holding{},
+		driver: driver, born: time.Now(), clock: time.Now, holdings: map[events.ID]*holding{}, at: map[netip.Addr][]*holding{},
 		gone: map[events.ID]*holding{}, looks: map[*look]bool{},
 		networks: map[string]*network{}, settled: map[events.ID]pairing{}, unread: map[events.ID]bool{},
 	}
@@ -255,7 +256,7 @@ func (l *Ledger) saw(k *look, n engine.Network) (strange []holding) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.now++
-	x := l.network(n.ID)
+	x := l.network(n)
 	before, seen := x.endpoints, make(map[string]sighting, len(n.Endpoints))
 	claims := map[*holding][]engine.Endpoint{}
 	for _, e := range n.Endpoints {
@@ -288,13 +289,15 @@ func (l *Ledger) saw(k *look, n engine.Network) (strange []holding) {
 	return strange
 }
 
-// network returns what is known of a network, which is nothing for a new one. A
-// list alone may lack one that is there, so it takes two to make it young.
-func (l *Ledger) network(id string) *network {
-	x := l.networks[id]
+// network returns what is known of a network, which is nothing for a new one. It is
+// young if it says so, or two lists lacked it: one alone may lack what is there, and
+// a clock that was set back makes what is young look old.
+func (l *Ledger) network(n engine.Network) *network {
+	x := l.networks[n.ID]
 	if x == nil {
-		x = &network{young: l.lists >= 2}
-		l.networks[id] = x
+		made := n.Created.After(l.born) && !n.Created.After(l.clock())
+		x = &network{young: made || l.lists >= 2}
+		l.networks[n.ID] = x
 	}
 	return x
 }
@@ -371,7 +374,7 @@ func (l *Ledger) listed(k *look, networks []engine.Network) {
 	there := map[string]bool{}
 	for _, n := range networks {
 		there[n.ID] = true
-		l.network(n.ID).missing = time.Time{}
+		l.network(n).missing = time.Time{}
 	}
 	l.lists++
 	maps.DeleteFunc(l.networks, func(id string, x *network) bool {

@@ -61,6 +61,7 @@ type world struct {
 	now    time.Time
 	// lacking says that the last list lacked the network.
 	lacking bool
+	created time.Time // the network, as it says
 	n       int
 	lives   []*life
 	truth   map[events.ID]string // the container of each allocation
@@ -88,7 +89,7 @@ func newWorld() *world {
 // daemon starts one that knows nothing.
 func (w *world) daemon() {
 	w.ledger = NewLedger("ipamlog")
-	w.ledger.clock = func() time.Time { return w.now }
+	w.ledger.born, w.ledger.clock = w.now, func() time.Time { return w.now }
 }
 
 // looksOn has the ledger know networks as such that come while it is there.
@@ -139,7 +140,7 @@ func (w *world) look(*rapid.T) {
 }
 
 func (w *world) network(endpoints map[string]engine.Endpoint) engine.Network {
-	n := engine.Network{ID: "n", Name: "web", IPAM: engine.IPAM{
+	n := engine.Network{ID: "n", Name: "web", Created: w.created, IPAM: engine.IPAM{
 		Driver: "ipamlog", Options: map[string]string{"pool": "web"}, Pools: []engine.Pool{{Subnet: subnet}},
 	}}
 	for _, e := range endpoints {
@@ -220,10 +221,10 @@ func (w *world) watch(*rapid.T) {
 }
 
 // force is an operator who releases what is in use: the engine still has the
-// endpoint then, which a look has seen or the first look will.
+// endpoint then, which a look has seen, or of an old network the first look will.
 func (w *world) force(t *rapid.T) {
 	n := w.ledger.networks["n"]
-	looked := w.peek != nil || n != nil && n.endpoints != nil
+	looked := w.peek != nil || n != nil && n.endpoints != nil || w.created.After(w.ledger.born)
 	for _, x := range w.lives {
 		if x.stage == written && (x.looked || !looked) && x.holding.Address.IsValid() && rapid.Bool().Draw(t, "forced") {
 			w.watched = append(w.watched, x.holding.Allocation.ID)
@@ -314,6 +315,10 @@ func TestLedger_neverWrong(t *testing.T) {
 	found := 0
 	often(t, func(t *rapid.T) {
 		w := newWorld()
+		if rapid.Bool().Draw(t, "young") {
+			w.now = w.now.Add(1)
+			w.created = w.now
+		}
 		t.Repeat(map[string]func(*rapid.T){
 			"start": w.start, "next": w.next, "read": w.read, "finish": w.finish, "force": w.force, "look": w.look, "watch": w.watch,
 			"list": w.list, "wait": w.wait,
@@ -715,6 +720,29 @@ func TestLedger_before(t *testing.T) {
 			t.Errorf("at look %d: %+v", i, x.owner)
 		}
 		w.now = x.due
+	}
+}
+
+// What is on a network that was made since is not older than what is held; a clock
+// that was set back proves nothing.
+func TestLedger_young(t *testing.T) {
+	for name, test := range map[string]struct {
+		after time.Duration // the network was made, after the daemon began
+		want  bool
+	}{"made since": {time.Second, true}, "there before": {-time.Second, false}, "made in times to come": {time.Hour, false}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			w.created = w.now.Add(test.after)
+			w.now = w.now.Add(time.Minute)
+			h, m := endpointOf(1000, netip.MustParseAddr("10.1.0.2"), mac(1)), mac(1)
+			w.ledger.Began(h)
+			k := w.ledger.begin()
+			w.ledger.saw(k, w.network(map[string]engine.Endpoint{"e": {ID: "e", Container: "c", MAC: m[:], Addresses: []netip.Prefix{netip.PrefixFrom(h.Address, 29)}}}))
+			w.ledger.finish(k)
+			if owner := w.ledger.holdings[h.Allocation.ID].owner; (owner != nil) != test.want {
+				t.Errorf("found to be %+v", owner)
+			}
+		})
 	}
 }
 

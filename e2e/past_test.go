@@ -47,19 +47,11 @@ func newPast(t *testing.T, l *lab.Lab, store ...string) *past {
 	p.daemon = p.Daemon(slices.Concat([]string{"--data-dir", p.dataDir(), "--listen", listen, "--reconcile-every", "1s", "--reconcile-grace", "10s"}, store)...)
 	p.start(t)
 	lab.StartEngines(t, p.Host)
-	// What runs on a network before the first look at the engine is not known for a while
-	// (decision 16), and a busy machine takes its time with that look.
-	p.saidInLog(t, "ipamlog", "the engine answers", 0)
 	p.api = &http.Client{Timeout: patience, Transport: &http.Transport{DialContext: p.Dial}}
 	t.Cleanup(p.api.CloseIdleConnections)
 	// Small, so that addresses are used again and again.
 	p.create(t, "n1", "--subnet", "10.50.0.0/27", "--ipam-opt", "quarantine=0", "--ipam-opt", "pick=lowest", "--ipv6", "--subnet", "fd50::/64")
 	p.create(t, "n2", "--subnet", "10.51.0.0/27", "--ipam-opt", "quarantine=0")
-	// Both networks are known to the daemon before anything is looked for.
-	p.run(t, "first", "n1")
-	p.MustDocker(t, "network", "connect", "n2", "first")
-	everyContainer(t, p.site)
-	p.removeAll(t)
 	p.observer = observe(t, p.Host)
 	return p
 }

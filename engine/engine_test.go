@@ -74,6 +74,7 @@ func TestEngine(t *testing.T) {
 			Gateway: netip.MustParseAddr("10.60.0.5"), Auxiliary: map[string]netip.Addr{"DefaultGatewayIPv4": netip.MustParseAddr("10.60.0.1")},
 		}}},
 	}
+	before := time.Now()
 	id, err := e.CreateNetwork(ctx, want)
 	if err != nil {
 		t.Fatal(err)
@@ -81,6 +82,10 @@ func TestEngine(t *testing.T) {
 	want.ID = id
 	for _, name := range []string{id, "n1"} {
 		got, err := e.Network(ctx, name)
+		if got.Created.Before(before) || got.Created.After(time.Now()) {
+			t.Errorf("network %s was created at %v, and not since %v", name, got.Created, before)
+		}
+		want.Created = got.Created
 		if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); err != nil || diff != "" {
 			t.Errorf("network %s: %v\n%s", name, err, diff)
 		}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/cockroachdb/errors"
 	"github.com/moby/moby/api/types/network"
@@ -19,9 +20,10 @@ import (
 
 // Network is a network of the engine.
 type Network struct {
-	ID      string // given by the engine
-	Name    string // names are not unique; IDs are
-	Driver  string // such as bridge or macvlan
+	ID      string    // given by the engine
+	Name    string    // names are not unique; IDs are
+	Created time.Time // by the engine's clock; zero: it does not say
+	Driver  string    // such as bridge or macvlan
 	Options map[string]string
 	IPAM    IPAM
 	// Endpoints are what is attached, ordered by ID. A list of networks does
@@ -130,7 +132,7 @@ func (e *Engine) RemoveNetwork(ctx context.Context, id string) error {
 
 func toNetwork(n network.Network) Network {
 	ours := Network{
-		ID: n.ID, Name: n.Name, Driver: n.Driver, Options: maps.Clone(n.Options),
+		ID: n.ID, Name: n.Name, Created: n.Created, Driver: n.Driver, Options: maps.Clone(n.Options),
 		IPAM: IPAM{Driver: n.IPAM.Driver, Options: maps.Clone(n.IPAM.Options)},
 	}
 	for _, c := range n.IPAM.Config {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"maps"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -77,6 +78,7 @@ type Reconciler struct {
 	strange   map[use]time.Time       // what was used and not held, since which look
 	reported  map[any]bool            // what the last look had to tell in the daemon's log
 
+	looked       chan struct{} // closed by the first look
 	looks        atomic.Uint64
 	counted      map[string]*atomic.Uint64 // by what became of it
 	suspectedNow atomic.Int64
@@ -93,7 +95,7 @@ type use struct {
 func New(o Options) *Reconciler {
 	r := &Reconciler{
 		Options: o, suspected: map[events.ID]time.Time{}, unused: map[events.ID]time.Time{}, strange: map[use]time.Time{},
-		reported: map[any]bool{}, counted: map[string]*atomic.Uint64{},
+		reported: map[any]bool{}, counted: map[string]*atomic.Uint64{}, looked: make(chan struct{}),
 	}
 	for _, what := range []string{"suspected", "cleared", "reclaimed", "allocated", "conflicted", "closed"} {
 		r.counted[what] = &atomic.Uint64{}
@@ -101,12 +103,18 @@ func New(o Options) *Reconciler {
 	return r
 }
 
+// Looked is closed once the engine was compared with the log.
+func (r *Reconciler) Looked() <-chan struct{} { return r.looked }
+
 // Run looks until ctx ends.
 func (r *Reconciler) Run(ctx context.Context, host Host) {
 	r.host = host
+	looked := sync.OnceFunc(func() { close(r.looked) })
 	for {
 		pause := r.Every
-		if err := r.look(ctx); err != nil && ctx.Err() == nil {
+		if err := r.look(ctx); err == nil {
+			looked()
+		} else if ctx.Err() == nil {
 			r.Logger.Debug().Err(err).Msg("the engine was not compared with the log")
 			pause = min(retry, r.Every)
 		}
