@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/errors"
 	"github.com/rs/zerolog"
 
+	"github.com/ipamlog/ipamlog/actor"
 	"github.com/ipamlog/ipamlog/engine"
 	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
@@ -21,8 +22,6 @@ const (
 	// breath is the least time between two rounds of looks, however many
 	// containers start; a slow engine has more.
 	breath = 50 * time.Millisecond
-	// askPatience bounds a question to the engine.
-	askPatience = 10 * time.Second
 	// detailPatience is how long a holding whose container was found waits for what
 	// the container is.
 	detailPatience = 2 * time.Second
@@ -35,14 +34,8 @@ const (
 	retryPause = 100 * time.Millisecond
 	// recallPause is the same for the log.
 	recallPause = 5 * time.Second
-	// recallTime is how far back the log is read, after a start, for what was
-	// attributed before. What was attributed earlier is told once more.
-	recallTime     = 24 * time.Hour
-	recallPatience = time.Minute
 	// eventMemory is how far back the engine is asked for events at the start.
 	eventMemory = 10 * time.Minute
-	// clockSlack is how far a commit's ID may be from the time of what it tells.
-	clockSlack = time.Minute
 	// maxInspecting is how many containers are inspected at once.
 	maxInspecting = 4
 )
@@ -120,7 +113,6 @@ func (a *Attributor) Run(ctx context.Context, host Host) {
 	looked := sync.OnceFunc(func() { close(a.looked) })
 	var away, sweep time.Time // since when the engine does not answer; the next sweep
 	for {
-		a.recall(ctx, host.Writer().Log())
 		begun := time.Now()
 		err := a.round(ctx, host, begun.After(sweep))
 		took := time.Since(begun)
@@ -131,6 +123,7 @@ func (a *Attributor) Run(ctx context.Context, host Host) {
 			return
 		case err == nil:
 			looked()
+			a.recall(ctx, host.Writer().Log())
 			if begun.After(sweep) {
 				sweep = begun.Add(sweepEvery)
 			}
@@ -226,7 +219,7 @@ func (a *Attributor) round(ctx context.Context, host Host, sweep bool) error {
 func (a *Attributor) lookAround(ctx context.Context, host Host, all bool) error {
 	k := a.begin()
 	defer a.finish(k)
-	networks, err := ask(ctx, a.engine.Networks)
+	networks, err := actor.Ask(ctx, a.engine.Networks)
 	if err != nil {
 		return err
 	}
@@ -245,7 +238,7 @@ func (a *Attributor) lookAround(ctx context.Context, host Host, all bool) error 
 func (a *Attributor) lookAt(ctx context.Context, host Host, id string) error {
 	k := a.begin()
 	defer a.finish(k)
-	n, err := ask(ctx, func(ctx context.Context) (engine.Network, error) { return a.engine.Network(ctx, id) })
+	n, err := actor.Ask(ctx, func(ctx context.Context) (engine.Network, error) { return a.engine.Network(ctx, id) })
 	if errors.Is(err, engine.ErrNoNetwork) {
 		return nil
 	}
@@ -257,13 +250,6 @@ func (a *Attributor) lookAt(ctx context.Context, host Host, id string) error {
 			Msg("the engine shows this address on another container than the one it was held for, or on several: a release was lost or forced, and nothing more is told of it")
 	}
 	return nil
-}
-
-// ask bounds a question to the engine.
-func ask[T any](ctx context.Context, f func(context.Context) (T, error)) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, askPatience)
-	defer cancel()
-	return f(ctx)
 }
 
 // maxIDs is how many containers are asked for by their IDs at once.
@@ -289,7 +275,7 @@ func (a *Attributor) describe(ctx context.Context, sweep bool) error {
 	}
 	slices.Sort(ids)
 	for chunk := range slices.Chunk(ids, maxIDs) {
-		list, err := ask(ctx, func(ctx context.Context) ([]engine.Container, error) { return a.engine.Containers(ctx, chunk) })
+		list, err := actor.Ask(ctx, func(ctx context.Context) ([]engine.Container, error) { return a.engine.Containers(ctx, chunk) })
 		if err != nil {
 			return err
 		}
@@ -397,8 +383,8 @@ func renamings(h holding, e events.AddressAttributed, names []naming) []events.A
 	}
 	var all []events.AddressAttributed
 	for i, n := range names[first:] {
-		if h.ended != 0 && i+first > 0 {
-			break
+		if h.ended != 0 && i+first > 0 && (n.since.IsZero() || n.since.After(h.over)) {
+			break // it may have got that name after
 		}
 		x := e
 		if x.ContainerName = n.name; i+first > 0 {
@@ -435,8 +421,8 @@ func poorer(told, now events.Attribution) bool {
 	return told.ContainerID != now.ContainerID || told.Image == "" && now.Image != "" || told.ImageID == "" && now.ImageID != ""
 }
 
-// recall reads, beside everything else, what the log told of holdings before this
-// daemon knew them.
+// recall reads, beside everything else, what the log knows of holdings that this
+// daemon has not looked for from their beginning.
 func (a *Attributor) recall(ctx context.Context, log *etcdlog.Log) {
 	pools := a.unrecalled()
 	if len(pools) == 0 || !a.recalling.CompareAndSwap(false, true) {
@@ -445,10 +431,10 @@ func (a *Attributor) recall(ctx context.Context, log *etcdlog.Log) {
 	a.workers.Go(func() {
 		defer a.wakeUp()
 		defer a.recalling.Store(false)
-		for pool, from := range pools {
-			before, err := toldBefore(ctx, log, pool, from)
+		for _, pool := range pools {
+			r, err := recollect(ctx, log, pool)
 			if err == nil {
-				a.recalled(pool, before)
+				a.recalled(pool, r)
 				continue
 			}
 			a.log.Debug().Err(err).Stringer("pool", pool).Msg("the log does not say yet what was attributed before")
@@ -459,27 +445,4 @@ func (a *Attributor) recall(ctx context.Context, log *etcdlog.Log) {
 			}
 		}
 	})
-}
-
-// toldBefore reads what the log told of a pool's holdings since a time.
-func toldBefore(ctx context.Context, log *etcdlog.Log, pool events.ID, from time.Time) (map[events.ID]events.Attribution, error) {
-	ctx, cancel := context.WithTimeout(ctx, recallPatience)
-	defer cancel()
-	now, _ := log.Clock.Stamp()
-	if back := now.Add(-recallTime); from.Before(back) {
-		from = back
-	}
-	records, err := log.Since(ctx, events.PoolStream(pool), from.Add(-clockSlack))
-	if err != nil {
-		return nil, err
-	}
-	before := map[events.ID]events.Attribution{}
-	for _, r := range records {
-		for _, e := range r.Events {
-			if e, ok := e.(events.AddressAttributed); ok {
-				before[e.Allocation] = richer(e.Attribution, before[e.Allocation])
-			}
-		}
-	}
-	return before, nil
 }

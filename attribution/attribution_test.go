@@ -178,6 +178,30 @@ func TestAttributor_ended(t *testing.T) {
 	same(t, []events.AddressAttributed{whole(a)}, b.told(a.Allocation, 1))
 }
 
+// A container that was renamed while no daemon ran, and has ended before the next one
+// has looked at anything, is told under its new name all the same.
+func TestAttributor_renamedMeanwhile(t *testing.T) {
+	b := newBed(t)
+	a := b.ask(mac)
+	b.docker.set(func() { b.docker.containers["c1"] = nginx })
+	b.docker.attach("c1", a, mac)
+	b.told(a.Allocation, 1)
+	b.stop()
+	at := time.Now().UTC().Truncate(time.Microsecond)
+	b.docker.detach("c1")
+	b.docker.set(func() { delete(b.docker.containers, "c1") })
+	b.start()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if _, err := b.ReleaseAddress(ctx, b.ref, a.Address); err != nil {
+		t.Fatal(err)
+	}
+	b.docker.events <- engine.Event{Time: at, Type: "container", Action: "rename", Container: "c1", OldName: "shop", Name: "store"}
+	second := whole(a)
+	second.ContainerName, second.Since = "store", at
+	same(t, []events.AddressAttributed{whole(a), second}, b.told(a.Allocation, 2))
+}
+
 // However many start at once, the network is not inspected for each of them.
 func TestAttributor_burst(t *testing.T) {
 	b := newBed(t)

@@ -31,11 +31,12 @@
 // allocation that began after that look. Every network of ours is therefore looked at
 // as soon as it is listed and again with every sweep, whether or not anything is held
 // there, and none is forgotten because one list lacks it. What was on a network
-// before the first look may be older than everything that is held: such an endpoint
-// has to claim an allocation when the allocation's own must be written down, and
-// once more when an end that came before must be told. If two endpoints claim one
-// allocation neither has it, then or later. While the lease of this daemon does not
-// stand, another may speak for the host, and no look counts.
+// before the first look may be older than everything that is held. If the log has no
+// other allocation of its address with its MAC, it is that one's all the same
+// (recall.go); else it has to claim an allocation when the allocation's own must be
+// written down, and once more when an end that came before must be told. If two
+// endpoints claim one allocation neither has it, then or later. While the lease of
+// this daemon does not stand, another may speak for the host, and no look counts.
 //
 // A gateway is nobody's but its network's. Its network is the one on which an
 // endpoint of the same grant was seen; or the only one that can be the grant's,

@@ -47,7 +47,10 @@ type holding struct {
 	began moment    // 0: before anything was looked at
 	heard time.Time // when the ledger came to know it
 	ended moment    // 0: it stands
+	over  time.Time // when the ledger heard that it ended
 	owner *owner    // nil: not found
+	// sole says that the log knows of no other allocation of its address with its MAC.
+	sole  bool
 	told  *events.Attribution
 	named time.Time // since when it has the name that was told; zero: not known
 	// worded is the version of what is known of the container that was told.
@@ -135,6 +138,9 @@ func (l *Ledger) Began(h actor.Holding) {
 	l.mu.Lock()
 	l.now++
 	added := l.add(h, l.now)
+	if added && l.lists == 0 {
+		l.unread[h.ID] = true // an endpoint that the first look will show may be older
+	}
 	l.mu.Unlock()
 	if added && l.kick != nil {
 		l.kick()
@@ -203,7 +209,7 @@ func docker(k events.Kind) bool {
 
 func (l *Ledger) end(allocation events.ID) {
 	if h := l.holdings[allocation]; h != nil && h.ended == 0 {
-		h.ended = l.now
+		h.ended, h.over = l.now, l.clock()
 		l.gone[allocation] = h
 		l.forget()
 	}
@@ -216,8 +222,13 @@ func (l *Ledger) forget() {
 		oldest = min(oldest, k.begun)
 	}
 	for id, h := range l.gone {
-		if h.ended >= oldest || h.owner != nil && h.told == nil && !h.lost {
-			continue // or whose it was is still to be told
+		switch {
+		case h.ended >= oldest:
+			continue
+		case h.owner != nil && h.told == nil && !h.lost:
+			continue // whose it was is still to be told
+		case h.began == 0 && (l.unread[h.ID] || h.told != nil && l.clock().Sub(h.over) < certainAfter):
+			continue // the engine's events may tell of its container's names before this daemon
 		}
 		delete(l.gone, id)
 		delete(l.holdings, id)
@@ -321,12 +332,13 @@ func (l *Ledger) only(k *look, n engine.Network, e engine.Endpoint, addr netip.A
 }
 
 // ripe says whether an endpoint that claims a holding may have it. One of unknown
-// age may be what an operator's release left, while the holding's own is still to be
+// age that has the MAC of no other allocation may: engines draw MACs at random. Else it
+// may be what an operator's release left, while the holding's own is still to be
 // written down, or struck out already. So it has to claim the holding once that must
 // be written down, and once more when an end from before must be told: the holding's
 // own would have claimed it by then, on whichever network, or it would have ended.
 func (h *holding) ripe(k *look, e engine.Endpoint, s sighting) bool {
-	if !s.old || h.owner != nil || h.told != nil && h.told.ContainerID != "" {
+	if !s.old || h.sole || h.owner != nil || h.told != nil && h.told.ContainerID != "" {
 		return true
 	}
 	since := h.heard

@@ -65,7 +65,8 @@ type world struct {
 	n       int
 	lives   []*life
 	truth   map[events.ID]string // the container of each allocation
-	peek    *peek                // nil: nobody looks
+	log     recollection
+	peek    *peek // nil: nobody looks
 	// watched are ended in the log, and the ledger was not told yet.
 	watched []events.ID
 }
@@ -81,7 +82,7 @@ type peek struct {
 
 // newWorld is one whose daemon was just started.
 func newWorld() *world {
-	w := &world{now: time.Unix(0, 0), truth: map[events.ID]string{}}
+	w := &world{now: time.Unix(0, 0), truth: map[events.ID]string{}, log: newRecollection()}
 	w.daemon()
 	return w
 }
@@ -182,6 +183,7 @@ func (w *world) start(t *rapid.T) {
 	}
 	w.lives = append(w.lives, x)
 	w.truth[x.holding.Allocation.ID] = x.seen.Container
+	w.log.take(events.AddressAllocated{Allocation: x.holding.Allocation.ID, Address: addr, MAC: x.holding.MAC})
 	w.ledger.Began(x.holding)
 }
 
@@ -236,12 +238,9 @@ func (w *world) force(t *rapid.T) {
 
 // restart is a new daemon, which knows what the log holds, and what it told.
 func (w *world) restart() {
-	told := map[events.ID]events.Attribution{}
 	for id, h := range w.ledger.holdings {
 		if h.owner != nil {
-			told[id] = events.Attribution{ContainerID: h.owner.container}
-		} else if h.told != nil {
-			told[id] = *h.told
+			w.log.take(events.AddressAttributed{Allocation: id, Attribution: events.Attribution{ContainerID: h.owner.container}})
 		}
 	}
 	w.daemon()
@@ -255,7 +254,7 @@ func (w *world) restart() {
 		}
 	}
 	w.ledger.Holds(id(1), all)
-	w.ledger.recalled(id(1), told)
+	w.ledger.recalled(id(1), w.log)
 }
 
 // read has the engine read some of its endpoints to the look.
@@ -662,7 +661,7 @@ func TestLedger_forced(t *testing.T) {
 		},
 		"held when the daemon came": func(w *world, _ func(...engine.Endpoint)) {
 			w.ledger.Holds(id(1), []actor.Holding{held})
-			w.ledger.recalled(id(1), nil)
+			w.ledger.recalled(id(1), newRecollection())
 		},
 		"a new daemon that has looked": func(w *world, look func(...engine.Endpoint)) {
 			look(endpoint(1))
@@ -720,6 +719,43 @@ func TestLedger_before(t *testing.T) {
 			t.Errorf("at look %d: %+v", i, x.owner)
 		}
 		w.now = x.due
+	}
+}
+
+// What was there before the ledger is found at once where the log knows of no other
+// that it could be.
+func TestLedger_sole(t *testing.T) {
+	addr, m := netip.MustParseAddr("10.1.0.2"), mac(1)
+	allocated := func(n int, m events.MAC) events.AddressAllocated {
+		return events.AddressAllocated{Allocation: id(n), Address: addr, MAC: m}
+	}
+	for name, test := range map[string]struct {
+		log  []events.AddressAllocated
+		mac  events.MAC
+		want bool
+	}{
+		"alone":                {[]events.AddressAllocated{allocated(999, mac(2)), allocated(1000, m)}, m, true},
+		"not the only one":     {[]events.AddressAllocated{allocated(999, m), allocated(1000, m)}, m, false},
+		"another without one":  {[]events.AddressAllocated{allocated(999, events.MAC{}), allocated(1000, m)}, m, false},
+		"older than is read":   {nil, m, false},
+		"without a MAC":        {[]events.AddressAllocated{allocated(1000, events.MAC{})}, events.MAC{}, false},
+		"of another's address": {[]events.AddressAllocated{allocated(1000, mac(2))}, mac(2), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, r := newWorld(), newRecollection()
+			for _, e := range test.log {
+				r.take(e)
+			}
+			h := endpointOf(1000, addr, test.mac)
+			w.ledger.Holds(id(1), []actor.Holding{h})
+			w.ledger.recalled(id(1), r)
+			k := w.ledger.begin()
+			w.ledger.saw(k, w.network(map[string]engine.Endpoint{"e": {ID: "e", Container: "c", MAC: m[:], Addresses: []netip.Prefix{netip.PrefixFrom(addr, 29)}}}))
+			w.ledger.finish(k)
+			if owner := w.ledger.holdings[h.Allocation.ID].owner; (owner != nil) != test.want {
+				t.Errorf("found to be %+v", owner)
+			}
+		})
 	}
 }
 

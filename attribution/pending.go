@@ -3,6 +3,7 @@
 package attribution
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -156,38 +157,44 @@ func (l *Ledger) tell(allocation events.ID, told *events.AddressAttributed, vers
 	l.forget()
 }
 
-// unrecalled are the pools of which the log may have told already whose the
-// holdings are, and since when.
-func (l *Ledger) unrecalled() map[events.ID]time.Time {
+// unrecalled are the pools of which the log may know more than the ledger.
+func (l *Ledger) unrecalled() []events.ID {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	from := map[events.ID]time.Time{}
+	there := map[events.ID]bool{}
 	for _, h := range l.holdings {
-		if !l.unread[h.ID] {
-			continue
-		}
-		began := h.Allocation.ID.Time()
-		if first, known := from[h.ID]; !known || began.Before(first) {
-			from[h.ID] = began
-		}
+		there[h.ID] = there[h.ID] || l.unread[h.ID]
 	}
-	for pool := range l.unread {
-		if _, some := from[pool]; !some {
-			delete(l.unread, pool)
-		}
-	}
-	return from
+	maps.DeleteFunc(l.unread, func(pool events.ID, _ bool) bool { return !there[pool] })
+	return slices.Collect(maps.Keys(l.unread))
 }
 
-// recalled takes in what the log told of a pool's holdings.
-func (l *Ledger) recalled(pool events.ID, before map[events.ID]events.Attribution) {
+// recalled takes in what the log knows of a pool's holdings.
+func (l *Ledger) recalled(pool events.ID, r recollection) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.unread, pool)
-	for id, told := range before {
-		if h := l.holdings[id]; h != nil && h.told == nil {
-			h.told, h.due = &told, l.clock() // it need not wait to be found to be the same one's
-			h.lost = h.owner != nil && h.owner.container != "" && told.ContainerID != "" && h.owner.container != told.ContainerID
+	for _, h := range l.holdings {
+		if h.ID != pool {
+			continue
+		}
+		h.sole = r.sole(h.Allocation.ID)
+		if h.searched() && h.sole {
+			h.due = l.clock()
+		}
+		told, known := r.told[h.Allocation.ID]
+		switch {
+		case !known || h.told != nil:
+		case h.owner == nil:
+			// It need not be found again: what was told is so.
+			h.told, h.named = &told.Attribution, told.Since
+			h.owner = &owner{
+				network: engine.Network{ID: told.NetworkID, Name: told.NetworkName}, endpoint: told.EndpointID,
+				container: told.ContainerID, name: told.ContainerName, found: l.clock(),
+			}
+		default:
+			h.told, h.named = &told.Attribution, told.Since
+			h.lost = h.owner.container != "" && told.ContainerID != "" && h.owner.container != told.ContainerID
 		}
 	}
 	l.forget()
