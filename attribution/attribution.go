@@ -20,8 +20,9 @@ import (
 
 const (
 	// breath is the least time between two rounds of looks, however many
-	// containers start; a slow engine has more.
-	breath = 50 * time.Millisecond
+	// containers start. An engine that takes its time is left in peace for longer, but
+	// not for as long as a container may live.
+	breath, longBreath = 50 * time.Millisecond, 500 * time.Millisecond
 	// detailPatience is how long a holding whose container was found waits for what
 	// the container is.
 	detailPatience = 2 * time.Second
@@ -116,7 +117,7 @@ func (a *Attributor) Run(ctx context.Context, host Host) {
 		begun := time.Now()
 		err := a.round(ctx, host, begun.After(sweep))
 		took := time.Since(begun)
-		pause := max(breath, 5*took)
+		pause := min(max(breath, 5*took), longBreath)
 		switch {
 		case ctx.Err() != nil:
 			a.put(t, time.Now())
