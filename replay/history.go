@@ -181,6 +181,26 @@ func (h *History) Before(spec timespec.Spec, now time.Time) (Moment, error) {
 	return m, nil
 }
 
+// Since is [History.Before] for the beginning of a span. The revision next to the
+// store's last one has no commit yet and is a beginning all the same: so a reader
+// asks for what comes behind the last event it saw. Revisions beyond are of another
+// store, or a mistake.
+func (h *History) Since(spec timespec.Spec, now time.Time) (Moment, error) {
+	if spec.Revision == h.revision+1 {
+		return Moment{Revision: h.revision, Time: h.timeline.Running(h.revision)}, nil
+	}
+	return h.Before(spec, now)
+}
+
+// Until is [History.Moment] for the end of a span: one that is still to come is now.
+func (h *History) Until(spec timespec.Spec, now time.Time) (Moment, error) {
+	m, err := h.Moment(spec, now)
+	if errors.Is(err, ErrNotYet) {
+		return h.Now(now), nil
+	}
+	return m, err
+}
+
 // Span is a stretch of a log: what came after one moment, up to and with another.
 type Span struct{ From, To Moment }
 

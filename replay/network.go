@@ -4,12 +4,10 @@ package replay
 
 import (
 	"slices"
-	"time"
 
 	"github.com/cockroachdb/errors"
 
 	"github.com/ipamlog/ipamlog/projection"
-	"github.com/ipamlog/ipamlog/replay/timespec"
 )
 
 // Who uses Docker knows its networks, and may never have given a pool a name. Where
@@ -107,27 +105,3 @@ func poolsOf(list []Holding, has chosen) []*projection.PoolLife {
 	}
 	return pools
 }
-
-// Since is [History.Before] for the beginning of a span. The revision next to the
-// store's last one has no commit yet and is a beginning all the same: so a reader
-// asks for what comes behind the last event it saw. Revisions beyond are of another
-// store, or a mistake.
-func (h *History) Since(spec timespec.Spec, now time.Time) (Moment, error) {
-	if spec.Revision == h.revision+1 {
-		return Moment{Revision: h.revision, Time: h.timeline.Running(h.revision)}, nil
-	}
-	return h.Before(spec, now)
-}
-
-// Until is [History.Moment] for the end of a span: one that is still to come is now.
-func (h *History) Until(spec timespec.Spec, now time.Time) (Moment, error) {
-	m, err := h.Moment(spec, now)
-	if errors.Is(err, ErrNotYet) {
-		return h.Now(now), nil
-	}
-	return m, err
-}
-
-// ClockDoubt is the whole stretch in which the clocks leave an answer open, of this
-// or another holding of the address; nil if they do not.
-func (w Who) ClockDoubt() *Doubt { return w.doubt() }

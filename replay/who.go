@@ -54,9 +54,9 @@ func (h *History) Who(address netip.Addr, in []*projection.PoolLife, m Moment) W
 	return who
 }
 
-// doubt is the whole stretch in which the clocks leave the answer open; nil if
-// they do not.
-func (w Who) doubt() *Doubt {
+// ClockDoubt is the whole stretch in which the clocks leave an answer open, of this
+// or another holding of the address; nil if they do not.
+func (w Who) ClockDoubt() *Doubt {
 	if len(w.Doubts) == 0 {
 		return nil
 	}
@@ -76,7 +76,7 @@ func (w Who) MarshalJSON() ([]byte, error) {
 		ClockDoubt *Doubt     `json:"clock_doubt,omitempty"`
 		Holdings   []Holding  `json:"holdings"`
 	}
-	a := answer{w.Address, known(Stamp(w.At.Time)), w.At.Revision, w.doubt(), w.Holdings}
+	a := answer{w.Address, known(Stamp(w.At.Time)), w.At.Revision, w.ClockDoubt(), w.Holdings}
 	if len(w.Holdings) > 0 {
 		return json.Marshal(a)
 	}
