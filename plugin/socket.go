@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/rs/zerolog"
 )
 
@@ -39,7 +40,13 @@ type socket struct {
 // when one is named. A file that a killed daemon left is replaced; somebody
 // alive behind it is [ErrSocketInUse]. Closing the listener removes the file:
 // Docker waits 15 s on a socket that nobody answers.
+//
+// If systemd has made the socket (sd_listen_fds(3)), that is taken as it is, and stays
+// when the listener is closed: who connects then waits for the next daemon.
 func Listen(path, group string) (net.Listener, error) {
+	if l, err := passed(path); l != nil || err != nil {
+		return l, err
+	}
 	mode, gid, err := permissions(group)
 	if err != nil {
 		return nil, err
@@ -82,6 +89,26 @@ func Listen(path, group string) (net.Listener, error) {
 		}
 	}
 	return &socket{UnixListener: l, path: path}, nil
+}
+
+// passed is the socket that systemd listens on for this process; nil if it does not.
+func passed(path string) (net.Listener, error) {
+	listeners, err := activation.Listeners()
+	if err != nil {
+		return nil, errors.Mark(errors.Wrap(err, "take the plugin socket from systemd"), ErrSocket)
+	}
+	switch {
+	case len(listeners) == 0:
+		return nil, nil //nolint:nilnil // most are started without one
+	case len(listeners) == 1 && listeners[0] != nil && listeners[0].Addr().String() == path:
+		return listeners[0], nil
+	}
+	for _, l := range listeners {
+		if l != nil {
+			_ = l.Close()
+		}
+	}
+	return nil, errors.Wrapf(ErrSocket, "systemd passes other sockets than %s: let ipamlog.socket listen on that alone, or choose its path for --socket", path)
 }
 
 // Close implements [net.Listener].
