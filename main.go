@@ -140,7 +140,7 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer, log zerolog.Lo
 		return err
 	}
 	n.OnFatal(func(reason string) {
-		_ = os.Remove(cfg.Socket) // Docker waits for a socket that nobody answers
+		_ = socket.Close() // Docker waits for a socket that nobody answers
 		fmt.Fprintf(os.Stderr, "ipamlog: the embedded etcd cannot go on (%s): mend that and start again, nothing that was answered is lost\n", reason)
 	})
 	var g run.Group
@@ -213,6 +213,7 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer, log zerolog.Lo
 	}
 	// What the log and the engine disagree on.
 	reconciled := make(chan *actor.Host, 1)
+	lookFirst := func() {}
 	if mode := reconcile.Mode(cfg.Reconcile); cfg.Engine != config.Off && mode != reconcile.Off {
 		docker, err := engine.Open(cfg.Engine)
 		if err != nil {
@@ -223,6 +224,13 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer, log zerolog.Lo
 		})
 		metrics.Registry.MustRegister(r.Collectors()...)
 		looks = append(looks, r.Looked())
+		if mode == reconcile.Fix {
+			lookFirst = func() {
+				r.LookFirst()
+				n.LookedBy(r.Looked())
+				driver.LookFirst(r.Looked())
+			}
+		}
 		ctx, cancel := context.WithCancel(context.Background())
 		g.Add(func() error {
 			select {
@@ -240,6 +248,9 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer, log zerolog.Lo
 			host, err := n.Join(ctx, metrics)
 			if err != nil || host == nil {
 				return err
+			}
+			if n.Unlooked() {
+				lookFirst()
 			}
 			joined <- host
 			reconciled <- host

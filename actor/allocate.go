@@ -250,9 +250,9 @@ func (p *Pool) confirm(t *allocateTask, addr netip.Addr, a events.Allocation) {
 				p.reach(revision, t)
 			case p.overlay.byAddr[addr] != nil || p.held(addr).Value.Index(a.ID) < 0:
 				p.decide(t) // released meanwhile, or about to be
-			case !guard.Value[guard.Value.Index(a.ID)].Suspected.IsZero() && p.state.Revision() < guard.Revision:
+			case guard.Value.Suspected(a.ID) && p.state.Revision() < guard.Revision:
 				p.reach(guard.Revision, t)
-			case !guard.Value[guard.Value.Index(a.ID)].Suspected.IsZero():
+			case guard.Value.Suspected(a.ID):
 				p.clear(t, addr, a.ID)
 			default:
 				p.witness.Repeated(a.ID)

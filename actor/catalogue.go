@@ -328,6 +328,11 @@ func (h *Host) commitGrant(ctx context.Context, plan grantPlan) (revision int64,
 	case errors.Is(err, etcdlog.ErrOtherStore):
 		h.doom(err)
 		return 0, false, err
+	case errors.Is(err, etcdlog.ErrFenced):
+		if asleep := h.present(); asleep != nil {
+			err = asleep // it joins anew in a moment
+		}
+		return 0, false, err
 	case errors.Is(err, etcdlog.ErrUnknown):
 		if !h.inBackground(func() { h.settleGrant(proposal, plan) }) {
 			h.logger.Error().Stringer("grant", plan.ref.Grant).Msg("what became of a grant is not known: the daemon is stopping")

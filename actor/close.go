@@ -80,16 +80,17 @@ func (p *Pool) closeUnknown(t *closeTask) {
 	t.asked = true
 	p.parked++
 	p.spawn(func() {
-		guard, revision, err := insist(p.life, func(ctx context.Context) (events.Guarded[events.Grant], int64, error) {
-			return p.writer.Log().Grant(ctx, p.id, t.grant)
+		now, err := insist(p.life, func(ctx context.Context) (newer[events.Grant], error) {
+			guard, revision, err := p.writer.Log().Grant(ctx, p.id, t.grant)
+			return newer[events.Grant]{guard, revision}, err
 		})
 		p.post(func() {
 			p.parked--
 			switch {
 			case err != nil:
 				t.answer(Answer{}, errors.Mark(err, ErrStoreSilent))
-			case guard.Present():
-				p.reach(revision, t)
+			case now.guard.Present():
+				p.reach(now.revision, t)
 			default:
 				t.answer(Answer{}, nil)
 			}

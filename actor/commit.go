@@ -4,7 +4,6 @@ package actor
 
 import (
 	"context"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -110,24 +109,17 @@ func (p *Pool) holdsStill(s *step) bool {
 		}
 		return p.grant(s.grant).Value.State == events.StateClosing
 	case events.AddressSuspected:
-		i := p.held(s.addr).Value.Index(e.Allocation)
-		return i >= 0 && p.held(s.addr).Value[i].Suspected.IsZero()
+		held := p.held(s.addr).Value
+		return held.Index(e.Allocation) >= 0 && !held.Suspected(e.Allocation)
 	case events.AddressCleared:
-		return p.suspects(s.addr, e.Allocation)
+		return p.held(s.addr).Value.Suspected(e.Allocation)
 	case events.AddressReclaimed:
-		return p.suspects(s.addr, e.Allocation)
+		return p.held(s.addr).Value.Suspected(e.Allocation)
 	case events.PoolRetired:
 		return !p.retired
 	default:
 		return true
 	}
-}
-
-// suspects says whether an allocation is suspected.
-func (p *Pool) suspects(addr netip.Addr, allocation events.ID) bool {
-	held := p.held(addr).Value
-	i := held.Index(allocation)
-	return i >= 0 && !held[i].Suspected.IsZero()
 }
 
 // redecide takes a step back, and decides anew for all who wait for it.
@@ -247,22 +239,18 @@ func (p *Pool) committed(proposal etcdlog.Proposal, steps []*step, record events
 		case events.AddressAllocated:
 			p.settleAllocated(s, e, record.Revision)
 		case events.AddressReleased:
-			p.dry = false
-			p.letRest(s.addr, now)
-			if s.task != nil {
-				s.task.base().answer(Answer{Address: s.addr, Allocation: e.Allocation, Revision: record.Revision}, nil)
-			}
+			p.gaveBack(s, now)
+			s.settled(Answer{Address: s.addr, Allocation: e.Allocation, Revision: record.Revision})
 		case events.AddressReclaimed:
-			p.dry = false
-			p.letRest(s.addr, now)
-			s.task.base().answer(Answer{Address: s.addr, Revision: record.Revision}, nil)
+			p.gaveBack(s, now)
+			s.settled(Answer{Address: s.addr, Revision: record.Revision})
 		case events.AddressSuspected:
-			s.task.base().answer(Answer{Address: s.addr, Revision: record.Revision}, nil)
+			s.settled(Answer{Address: s.addr, Revision: record.Revision})
 		case events.AddressCleared:
 			if _, asks := s.task.(*allocateTask); asks {
 				p.decide(s.task)
 			} else {
-				s.task.base().answer(Answer{Address: s.addr, Revision: record.Revision}, nil)
+				s.settled(Answer{Address: s.addr, Revision: record.Revision})
 			}
 		case events.GrantClosing:
 			if c := p.closing[s.grant]; c != nil {
@@ -274,6 +262,19 @@ func (p *Pool) committed(proposal etcdlog.Proposal, steps []*step, record events
 		}
 		p.unpark(s)
 	}
+}
+
+// settled answers whom the step was for, if it was for somebody.
+func (s *step) settled(a Answer) {
+	if s.task != nil {
+		s.task.base().answer(a, nil)
+	}
+}
+
+// gaveBack notes that a step's address is free again.
+func (p *Pool) gaveBack(s *step, now time.Time) {
+	p.dry = false
+	p.letRest(s.addr, now)
 }
 
 // settleAllocated tells the requester of its address. If it has left, whoever

@@ -8,8 +8,6 @@ import (
 )
 
 const (
-	// enginePatience bounds a question to the engine.
-	enginePatience = 10 * time.Second
 	// engineEvery is how often the engine is asked: it may have been upgraded.
 	engineEvery = time.Minute
 	// engineRetry is the pause after an engine that did not answer.
@@ -34,11 +32,10 @@ func (h *Host) TellEngine(ctx context.Context, version func(context.Context) (st
 }
 
 func (h *Host) tellEngine(ctx context.Context, version func(context.Context) (string, error)) error {
-	asking, cancel := context.WithTimeout(ctx, enginePatience)
-	defer cancel()
-	v, err := version(asking)
+	v, err := Ask(ctx, version)
 	if err != nil {
 		return err
 	}
-	return h.presence.describe(asking, v)
+	_, err = Ask(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, h.presence.describe(ctx, v) })
+	return err
 }

@@ -18,6 +18,9 @@ func (h *Host) ForgetMoved() {
 	clear(h.moved)
 }
 
+// PoolOf is the pool that a host takes a grant to be in.
+func (h *Host) PoolOf(ref Ref) events.ID { return h.poolOf(ref) }
+
 // Running are the pools that have an actor.
 func (h *Host) Running() map[events.ID]bool {
 	h.mu.Lock()

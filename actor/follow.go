@@ -133,14 +133,20 @@ func (p *Pool) begin(state *projection.Pool, tail []events.Record) {
 	for a := range p.overlay.held {
 		p.refresh(a)
 	}
+	begun := map[events.ID]int64{}
 	for id, g := range state.Grants() {
 		if _, known := p.asking[id]; !known {
 			p.asking[id] = time.Now() // it may have been a moment ago
 		}
-		if g.Value.State == events.StateClosing && p.mine(g.Value.Host) {
-			p.resume(id, g.Revision)
+		switch {
+		case g.Value.State != events.StateClosing:
+		case g.Value.Host == p.writer.Host():
+			begun[id] = g.Revision
+		case g.Value.Host == "":
+			p.resume(id, g.Revision) // the swarm's, which no take-over touches
 		}
 	}
+	p.takeUp(begun)
 }
 
 // mine says whether a grant's host is this one, or the swarm, whose grants any

@@ -118,8 +118,11 @@ func (h *Host) startPools(ctx context.Context) error {
 // it has accepted, and returns. It returns an error when the host's name is
 // another's, or another store is behind the address.
 func (h *Host) Run(ctx context.Context) error {
+	var beside sync.WaitGroup
+	defer beside.Wait()
 	present, leave := context.WithCancel(ctx)
 	defer leave()
+	beside.Go(func() { h.raiseFormat(present) })
 	ended := make(chan error, 1)
 	go func() { ended <- h.presence.run(present) }()
 	var err error
@@ -282,13 +285,7 @@ func (h *Host) within(ctx context.Context) (context.Context, context.CancelFunc)
 // retired, and its actor ended, before it came to be decided.
 func (h *Host) toPool(ref Ref, t func() task) (Answer, error) {
 	for {
-		h.mu.Lock()
-		id, moved := h.moved[ref.Grant]
-		h.mu.Unlock()
-		if !moved {
-			id = ref.Pool
-		}
-		p := h.pool(ref.Space, id)
+		p := h.pool(ref.Space, h.poolOf(ref))
 		if p == nil {
 			return Answer{}, ErrStopping
 		}
@@ -321,16 +318,36 @@ func (h *Host) orElsewhere(ctx context.Context, ref Ref, t func() task, answer A
 	if err != nil {
 		return Answer{}, storeSilentIf(err)
 	}
+	moved, err := h.elsewhere(ctx, pools, ref)
+	if err != nil || !moved {
+		return answer, storeSilentIf(err)
+	}
+	return h.toPool(ref, t)
+}
+
+// elsewhere finds out whether a grant was opened again in another pool than its PoolID
+// says, and notes in which.
+func (h *Host) elsewhere(ctx context.Context, pools []etcdlog.PoolEntry, ref Ref) (bool, error) {
 	entry, err := h.home(pools, ref)
 	if err != nil || entry == nil || entry.ID == ref.Pool {
-		return answer, nil //nolint:nilerr // a pool that contradicts cannot be meant: the release is harmless
+		return false, nil //nolint:nilerr // a pool that contradicts cannot be meant: the release is harmless
 	}
 	grant, _, err := h.log.Grant(ctx, entry.ID, ref.Grant)
 	if err != nil || !grant.Present() {
-		return answer, storeSilentIf(err)
+		return false, err
 	}
 	h.movedTo(ref.Grant, entry.ID)
-	return h.toPool(ref, t)
+	return true, nil
+}
+
+// poolOf is the pool that a grant is in, as far as this daemon knows.
+func (h *Host) poolOf(ref Ref) events.ID {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if id, moved := h.moved[ref.Grant]; moved {
+		return id
+	}
+	return ref.Pool
 }
 
 // movedTo notes that a grant was opened again in another pool than its PoolID

@@ -26,16 +26,26 @@ const (
 
 // Standing is what this host has in one pool, at one moment.
 type Standing struct {
-	Holdings []Holding // of its open grants
-	Grants   []Opened
+	Holdings []Holding
+	Grants   []Opened // that are open
+	// Left are grants that are closing, and that nobody goes on to close: a take-over of
+	// this host has begun to.
+	Left []Opened
 	// Asked is when each allocation was last asked for, as far as this daemon knows.
 	Asked map[events.ID]time.Time
 }
 
-// Opened is a grant of this host that is open, as a holding without an address.
+// Opened is a grant of this host that is open, or was, as a holding without an address.
 type Opened struct {
 	Holding
 	Ref Ref
+}
+
+func opened(id events.ID, pool events.Pool, grant events.ID, g events.Grant) Opened {
+	return Opened{
+		Holding: Holding{ID: id, Pool: pool, Range: g.Range, Allocation: events.Allocation{Grant: grant, Host: g.Host}},
+		Ref:     Ref{Space: pool.Space, Pool: id, Grant: grant, Host: g.Host, Name: pool.Name, Subnet: pool.Subnet, Range: g.Range},
+	}
 }
 
 // judgeTask carries a verdict to the pool. What was asked for since the look began is
@@ -87,12 +97,12 @@ func (p *Pool) stand(t *standTask) {
 		s.Holdings, s.Asked = p.ours(), maps.Clone(p.asked)
 		for id := range p.state.Grants() {
 			g := p.grant(id)
-			if g.Value.State == events.StateOpen && g.Value.Host == p.writer.Host() && p.closing[id] == nil {
-				pool := p.state.Pool().Value
-				s.Grants = append(s.Grants, Opened{
-					Holding: Holding{ID: p.id, Pool: pool, Range: g.Value.Range, Allocation: events.Allocation{Grant: id, Host: g.Value.Host}},
-					Ref:     Ref{Space: p.space, Pool: p.id, Grant: id, Host: g.Value.Host, Name: pool.Name, Subnet: pool.Subnet, Range: g.Value.Range},
-				})
+			switch one := opened(p.id, p.state.Pool().Value, id, g.Value); {
+			case g.Value.Host != p.writer.Host() || p.closing[id] != nil:
+			case g.Value.State == events.StateOpen:
+				s.Grants = append(s.Grants, one)
+			case g.Value.State == events.StateClosing:
+				s.Left = append(s.Left, one)
 			}
 		}
 	}
@@ -123,7 +133,7 @@ func (p *Pool) judge(t *judgeTask) {
 		t.answer(Answer{}, nil)
 		return
 	}
-	suspected := !held[i].Suspected.IsZero()
+	suspected := held.Suspected(t.allocation)
 	var e events.Event
 	switch {
 	case t.verdict == Suspect && !suspected:
@@ -166,8 +176,8 @@ func (h *Host) AllocateAgain(ctx context.Context, ref Ref, ask AddressRequest) (
 	return h.toPool(ref, func() task { return &allocateTask{request: newRequest(ctx), ref: ref, ask: ask} })
 }
 
-// CloseUnused ends a grant that no network of the engine can be of, unless something
-// was asked through it since a moment.
+// CloseUnused ends a grant that no network of the engine can be of, also one that is
+// closing, unless something was asked through it since a moment.
 func (h *Host) CloseUnused(ctx context.Context, ref Ref, since time.Time) (bool, error) {
 	if err := h.present(); err != nil {
 		return false, err

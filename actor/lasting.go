@@ -203,36 +203,29 @@ func (h *Host) giveBack(ctx context.Context, ref Ref, addr netip.Addr) (Answer, 
 		l.release = spool.Release{Grant: ref.Grant, Address: addr}
 	}
 	outcome := make(chan reply, 1)
-	carried := h.carrying(func(ctx context.Context) {
+	if !h.carrying(func(ctx context.Context) {
 		answer, err := h.carry(ctx, ref, l, nil)
 		outcome <- reply{answer, err}
-	})
+	}) {
+		if h.keep(l) != nil {
+			return Answer{}, ErrStopping
+		}
+		return Answer{Address: addr}, nil
+	}
 	late := (<-chan time.Time)(nil)
-	if carried && h.keeper != nil {
+	if h.keeper != nil {
 		timer := time.NewTimer(spoolAfter)
 		defer timer.Stop()
 		late = timer.C
 	}
-	if carried {
-		select {
-		case got := <-outcome:
-			return got.answer, got.err
-		case <-late:
-		case <-ctx.Done():
-		}
+	select {
+	case got := <-outcome:
+		return got.answer, got.err
+	case <-late:
+	case <-ctx.Done():
 	}
-	err := l.keep()
-	if err == nil {
-		h.logger.Warn().Object("release", told(l.release)).
-			Msg("the store does not answer: the release is in the spool until it does")
+	if h.keep(l) == nil {
 		return Answer{Address: addr}, nil
-	}
-	if h.keeper != nil {
-		h.logger.Error().Err(err).Object("release", told(l.release)).
-			Msg("a release could not be written to the spool: it is lost if the daemon ends before the store answers")
-	}
-	if !carried {
-		return Answer{}, ErrStopping
 	}
 	select {
 	case got := <-outcome:
@@ -240,6 +233,20 @@ func (h *Host) giveBack(ctx context.Context, ref Ref, addr netip.Addr) (Answer, 
 	case <-ctx.Done():
 		return Answer{}, errors.Mark(errors.Wrap(ctx.Err(), "wait for the pool"), ErrStoreSilent)
 	}
+}
+
+// keep puts a release that the log does not take in time into the spool.
+func (h *Host) keep(l *lasting) error {
+	err := l.keep()
+	switch {
+	case err == nil:
+		h.logger.Warn().Object("release", told(l.release)).
+			Msg("the store does not answer: the release is in the spool until it does")
+	case h.keeper != nil:
+		h.logger.Error().Err(err).Object("release", told(l.release)).
+			Msg("a release could not be written to the spool: it is lost if the daemon ends before the store answers")
+	}
+	return err
 }
 
 // carry brings a release into the log, however long that takes. It gives up when the
@@ -255,27 +262,27 @@ func (h *Host) carry(ctx context.Context, ref Ref, l *lasting, first func() (Ans
 	for fenced := 0; ; {
 		answer, err := h.bring(ctx, ref, l, first)
 		first = nil
+		// What waits for another daemon: of this host, or of a newer version.
+		ended := ctx.Err() != nil || errors.IsAny(err, ErrStopping, ErrBroken, etcdlog.ErrOtherStore)
+		passes := errors.IsAny(err, ErrStoreSilent, ErrOverloaded, etcdlog.ErrUnknown, etcdlog.ErrRejected, etcdlog.ErrFull)
 		switch {
 		case err == nil:
 			leave(l.done)
 			return answer, nil
 		case h.keeper == nil:
 			return answer, err
-		case ctx.Err() != nil, errors.IsAny(err, ErrStopping, ErrBroken, etcdlog.ErrOtherStore):
-			// It waits for another daemon: of this host, or of a newer version.
-			if kept := l.keep(); kept != nil {
-				return answer, err
-			}
-			return Answer{Address: l.release.Address}, nil
-		case errors.Is(err, etcdlog.ErrFenced) && fenced < fencedTries:
+		case !ended && errors.Is(err, etcdlog.ErrFenced) && fenced < fencedTries:
 			fenced++ // this daemon may be about to join anew
-		case errors.IsAny(err, ErrNoGrant, etcdlog.ErrFenced):
+		case !ended && errors.IsAny(err, ErrNoGrant, etcdlog.ErrFenced):
 			// Trying it again would change nothing.
 			log.Error().Err(err).Msg("a release was refused, and is not tried again")
 			leave(func() error { return l.setAside(err.Error()) })
+			h.tellForgotten()
 			return answer, err
-		case !errors.IsAny(err, ErrStoreSilent, ErrOverloaded, etcdlog.ErrUnknown, etcdlog.ErrRejected):
-			log.Error().Err(err).Msg("a release cannot be made now, and waits for the next daemon")
+		case ended || !passes:
+			if !ended {
+				log.Error().Err(err).Msg("a release cannot be made now, and waits for the next daemon")
+			}
 			if kept := l.keep(); kept != nil {
 				return answer, err
 			}
@@ -298,39 +305,6 @@ func (h *Host) bring(ctx context.Context, ref Ref, l *lasting, first func() (Ans
 		return h.toHolder(ctx, ref, again) // the pool has retired meanwhile
 	}
 	return h.orElsewhere(ctx, ref, again, answer, err)
-}
-
-// Resume takes up the releases that wait in the spool. Each is in its pool's hands,
-// before anything that is asked later, when it returns.
-func (h *Host) Resume() {
-	if h.keeper == nil {
-		return
-	}
-	for _, r := range h.keeper.Spool.Waiting() {
-		log := h.logger.With().Object("release", told(r)).Logger()
-		if r.Prefix != h.keeper.Prefix || !r.Store.IsZero() && r.Store != h.keeper.Store {
-			log.Error().Msg("a release in the spool is of another store, and is set aside")
-			if err := h.keeper.Spool.SetAside(r.ID, "it is of another store"); err != nil {
-				log.Error().Err(err).Msg("the release spool could not be written")
-			}
-			continue
-		}
-		log.Info().Msg("a release that was made while the store was away goes into the log")
-		ref := refOf(r)
-		l := &lasting{release: r, came: r.At, keeper: h.keeper, asking: true, kept: true, known: r.Allocation, notedAs: r.Allocation}
-		p := h.pool(ref.Space, ref.Pool)
-		if p == nil {
-			return // the host is ending already
-		}
-		t := l.task(h.carriers)
-		var first func() (Answer, error)
-		select {
-		case p.mailbox <- t:
-			first = func() (Answer, error) { return t.base().wait(p.done) }
-		default: // more than it holds: those that are left go behind
-		}
-		h.carrying(func(ctx context.Context) { _, _ = h.carry(ctx, ref, l, first) })
-	}
 }
 
 // carrying runs what brings a release into the log. False once the host is ending.

@@ -252,3 +252,87 @@ func TestReleaseOfAnothersGrant(t *testing.T) {
 		t.Error("another's grant was closed")
 	}
 }
+
+// TestReleasesComeFirst: what is asked for comes behind all that waits in the spool,
+// however much that is: it is never told again of what one of them ends.
+func TestReleasesComeFirst(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s, keeps := b.keeps(t.TempDir())
+	d := b.start("h1", keeps)
+	ref := d.subnet("10.1.0.0/20")
+	const many = actor.MailboxSize + 300
+	b.fill(d, ref, many)
+	last := d.ask(ref, endpointAt(7, addr("10.1.15.1")))
+	keeper := &actor.Keeper{Spool: s, Prefix: etcdlog.DefaultPrefix, Clock: b.log.Clock} // before the store was known
+	for a, n := ref.Subnet.Addr().Next(), 0; n < many; a, n = a.Next(), n+1 {
+		if err := keeper.Keep(ref, a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := keeper.Keep(ref, last.Address); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.stop(); err != nil {
+		t.Fatal(err)
+	}
+	d = b.start("h1", keeps)
+	d.Resume()
+	var now actor.Answer
+	eventually(t, "an answer", func() (answered bool) { // a slow disk takes its time for what the releases mean
+		var err error
+		if now, err = d.RequestAddress(b.ctx(), ref, endpoint(7)); err != nil && !errors.Is(err, actor.ErrStoreSilent) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+	eventually(t, "the releases", func() bool { return len(s.Waiting()) == 0 })
+	if now.Allocation == last.Allocation {
+		t.Error("it was told again of what a release in the spool ends")
+	}
+	b.same(ref, map[string][]string{now.Address.String(): {"endpoint"}})
+	b.agree(ref)
+}
+
+// TestReleaseOfMovedGrant: a release in the spool that names a grant by the pool it was
+// in first is made before anything is asked in the pool it is in now.
+func TestReleaseOfMovedGrant(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s, keeps := b.keeps(t.TempDir())
+	d := b.start("h1", keeps)
+	ref := d.subnet("10.1.0.0/24")
+	d.closeGrant(ref) // and with it the pool
+	keeper := &actor.Keeper{Spool: s, Prefix: etcdlog.DefaultPrefix, Clock: b.log.Clock}
+	ended := map[events.ID]bool{}
+	for n := range 40 {
+		a := d.ask(ref, endpoint(n))
+		ended[a.Allocation] = true
+		if err := keeper.Keep(ref, a.Address); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.stop(); err != nil {
+		t.Fatal(err)
+	}
+	d = b.start("h1", keeps)
+	pools, _, err := b.log.Pools(b.ctx())
+	if err != nil || len(pools) != 1 || pools[0].ID == ref.Pool {
+		t.Fatalf("%+v %v", pools, err)
+	}
+	d.Resume()
+	if in := d.PoolOf(ref); in != pools[0].ID {
+		t.Errorf("the releases are in the hands of pool %s, and the grant is in %s", in, pools[0].ID)
+	}
+	want := map[string][]string{}
+	for n := range 40 {
+		a := d.ask(ref, endpoint(n))
+		if want[a.Address.String()] = []string{"endpoint"}; ended[a.Allocation] {
+			t.Error("it was told again of what a release in the spool ends")
+		}
+	}
+	eventually(t, "the releases", func() bool { return len(s.Waiting()) == 0 })
+	ref.Pool = pools[0].ID
+	b.same(ref, want)
+	b.agree(ref)
+}

@@ -86,6 +86,7 @@ type Pool struct {
 	laidOutAt int64
 	memory    *memory // nil without the sticky policy
 
+	ahead      []task // what goes before all that is in the mailbox: see lead
 	batch      []*step
 	batchLimit int
 	inFlight   int
@@ -193,8 +194,8 @@ func (p *Pool) run() {
 func (p *Pool) loop(end <-chan struct{}, finished func() bool) {
 	for finished == nil || !finished() {
 		mailbox := p.mailbox
-		if p.state == nil && p.broken == nil || len(p.batch) >= gathering || p.parked >= maxParked {
-			mailbox = nil // no room: what waits in the mailbox waits there
+		if p.full() || len(p.ahead) > 0 {
+			mailbox = nil // what waits in the mailbox waits there
 		}
 		select {
 		case t := <-mailbox:
@@ -205,12 +206,27 @@ func (p *Pool) loop(end <-chan struct{}, finished func() bool) {
 		case <-end:
 			return
 		}
+		p.takeAhead()
 		p.advance()
 		p.flush()
 		p.publish()
 		if p.retired && p.idle() {
 			p.stop()
 		}
+	}
+}
+
+// full says whether there is no room for more to be decided.
+func (p *Pool) full() bool {
+	return p.state == nil && p.broken == nil || len(p.batch) >= gathering || p.parked >= maxParked
+}
+
+// takeAhead decides what goes before the mailbox, as far as there is room.
+func (p *Pool) takeAhead() {
+	for len(p.ahead) > 0 && !p.full() {
+		t := p.ahead[0]
+		p.ahead = p.ahead[1:]
+		p.decide(t)
 	}
 }
 
@@ -234,7 +250,7 @@ func (p *Pool) idle() bool {
 			return false
 		}
 	}
-	return len(p.mailbox) == 0 && len(p.batch) == 0 && p.inFlight == 0 && p.unsettled == 0 &&
+	return len(p.mailbox) == 0 && len(p.ahead) == 0 && len(p.batch) == 0 && p.inFlight == 0 && p.unsettled == 0 &&
 		p.parked == 0 && len(p.syncing) == 0
 }
 
@@ -378,6 +394,10 @@ func (p *Pool) refuseAll(err error) {
 			t.base().answer(Answer{}, err)
 		}
 	}
+	for _, t := range p.ahead {
+		refuse(t)
+	}
+	p.ahead = nil
 	for _, s := range p.batch {
 		refuse(s.task)
 		p.unqueue(s)

@@ -239,7 +239,7 @@ func (p *presence) recognise(ctx context.Context) error {
 func (p *presence) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, storePatience)
 	defer cancel()
-	if err := p.writer.Leave(ctx); err != nil {
+	if err := p.writer.Leave(ctx); err != nil && !errors.Is(err, etcdlog.ErrStoreOld) {
 		p.log.Warn().Err(err).Msg("the log was not told that this daemon stops in good order")
 	}
 	p.revoke(ctx)
@@ -291,7 +291,7 @@ func thisProcess() (etcdlog.Presence, error) {
 	if err != nil {
 		return etcdlog.Presence{}, err
 	}
-	return etcdlog.Presence{Boot: strings.TrimSpace(string(boot)), PIDSpace: space, PID: os.Getpid(), Started: started}, nil
+	return etcdlog.Presence{Boot: strings.TrimSpace(string(boot)), PIDSpace: space, PID: os.Getpid(), Started: started, Format: etcdlog.Format}, nil
 }
 
 // processStart is when a process began, in ticks since boot: field 22 of

@@ -56,14 +56,15 @@ func (p *Pool) releaseUnknown(t *releaseTask) {
 	p.overlay.add(s)
 	p.refresh(s.addr)
 	p.spawn(func() {
-		guard, revision, err := insist(p.life, func(ctx context.Context) (events.Guarded[events.Held], int64, error) {
-			return p.writer.Log().Holding(ctx, p.id, t.address)
+		now, err := insist(p.life, func(ctx context.Context) (newer[events.Held], error) {
+			guard, revision, err := p.writer.Log().Holding(ctx, p.id, t.address)
+			return newer[events.Held]{guard, revision}, err
 		})
 		p.post(func() {
 			p.parked--
 			p.unqueue(s)
 			defer p.unpark(s)
-			a, held := guard.Value.Of(t.grant)
+			a, held := now.guard.Value.Of(t.grant)
 			switch {
 			case err != nil:
 				t.answer(Answer{}, errors.Mark(err, ErrStoreSilent))
@@ -71,7 +72,7 @@ func (p *Pool) releaseUnknown(t *releaseTask) {
 				if t.allocation.IsZero() {
 					t.allocation = a.ID
 				}
-				p.reach(revision, t)
+				p.reach(now.revision, t)
 			default:
 				t.answer(Answer{Address: t.address}, nil)
 			}
@@ -105,17 +106,17 @@ func (p *Pool) noteFirst(t *releaseTask) {
 
 // insist asks the store until it answers or ctx ends, whoever waits for that:
 // what Docker releases it never releases again.
-func insist[T any](ctx context.Context, ask func(context.Context) (events.Guarded[T], int64, error)) (events.Guarded[T], int64, error) {
+func insist[T any](ctx context.Context, ask func(context.Context) (T, error)) (T, error) {
 	for {
 		try, cancel := context.WithTimeout(ctx, storePatience)
-		guard, revision, err := ask(try)
+		answer, err := ask(try)
 		cancel()
 		if err == nil {
-			return guard, revision, nil
+			return answer, nil
 		}
 		select {
 		case <-ctx.Done():
-			return guard, 0, err
+			return answer, err
 		case <-time.After(storePatience / 10):
 		}
 	}

@@ -14,8 +14,8 @@ import (
 )
 
 // reopen opens a grant of this host again, from what its PoolID tells, because
-// Docker still asks through it: it was closed by mistake, or the store is older
-// than the network. What its closing took from the network's gateway and
+// Docker still uses it: it was closed by mistake or in a take-over, or the store is
+// older than the network. What its closing took from the network's gateway and
 // auxiliary addresses comes back with it, in the same commit.
 func (h *Host) reopen(ctx context.Context, ref Ref) error {
 	for {
@@ -32,7 +32,7 @@ func (h *Host) reopen(ctx context.Context, ref Ref) error {
 				return err
 			}
 			plan.openSince = revision
-			h.logger.Warn().Stringer("grant", ref.Grant).Stringer("pool", plan.ref.Pool).Msg("Docker asks through a grant that was closed: opened again")
+			h.logger.Warn().Stringer("grant", ref.Grant).Stringer("pool", plan.ref.Pool).Msg("Docker still uses a grant that was closed: opened again")
 		}
 		if plan.ref.Pool != ref.Pool {
 			h.movedTo(ref.Grant, plan.ref.Pool)
@@ -72,6 +72,13 @@ func (h *Host) planReopen(ctx context.Context, ref Ref) (grantPlan, error) {
 			plan.openSince = grant.Revision
 			return plan, nil
 		case events.StateClosing:
+			list, err := takeOvers(ctx, h.writer)
+			if err != nil {
+				return grantPlan{}, err
+			}
+			if takenOver(list, grant.Revision) {
+				break // what is still held through it stays
+			}
 			// To its end first: what that releases is what must come back.
 			end := func() task { return &closeTask{request: newRequest(ctx), grant: ref.Grant} }
 			if _, err := h.toPool(plan.ref, end); err != nil {

@@ -27,25 +27,39 @@ func adoptCommand(build Build) *cobra.Command {
 	var (
 		adoptStore, yes bool
 		host            string
+		format          int
 	)
 	cmd := &cobra.Command{
-		Use:   "adopt (--store | --host NAME)",
+		Use:   "adopt (--store | --host NAME | --format N)",
 		Short: "Accept another store, or this machine as a host of the log",
 		Long: `Accept what the daemon refuses to start on, after a restore or a replacement.
 
 --store accepts the store that is there now as the one of this machine's daemon.
-Whatever was given out since that store was copied is not known in it.
+Whatever was given out since that store was copied is not known in it: a daemon
+that reconciles looks what its Docker uses before it gives out more.
 
 --host NAME accepts this machine as the host of that name, in place of another
 machine. It is refused while a daemon of that host is alive.
 
+--format N puts the store into format N. The newest is what daemons choose by
+themselves, once all that run can read it. An older one lets an older ipamlog
+join again, and stays until the newest is asked for here: until then nothing is
+reclaimed, and no host can be taken over.
+
 Exit status: 0 done; 1 failed, or not confirmed; 2 wrong usage.`,
-		Example: "  ipamlog adopt --store\n  ipamlog adopt --host h1 --yes",
+		Example: "  ipamlog adopt --store\n  ipamlog adopt --host h1 --yes\n  ipamlog adopt --format 2",
 		GroupID: GroupDaemon,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if adoptStore == (host != "") {
-				return Usagef("adopt takes one of --store and --host NAME: see ipamlog adopt --help")
+			what := map[bool]int{}
+			for _, named := range []bool{adoptStore, host != "", format != 0} {
+				what[named]++
+			}
+			if what[true] != 1 {
+				return Usagef("adopt takes one of --store, --host NAME and --format N: see ipamlog adopt --help")
+			}
+			if format != 0 && (format < etcdlog.OldestFormat || format > etcdlog.Format) {
+				return Usagef("this ipamlog knows the formats %d to %d", etcdlog.OldestFormat, etcdlog.Format)
 			}
 			cfg, err := Config(cmd)
 			if err != nil {
@@ -58,7 +72,10 @@ Exit status: 0 done; 1 failed, or not confirmed; 2 wrong usage.`,
 			defer done()
 			log := etcdlog.New(client, cfg.Prefix)
 			confirm := func(format string, args ...any) error { return confirmed(cmd, yes, format, args...) }
-			if adoptStore {
+			switch {
+			case format != 0:
+				return takeFormat(cmd.Context(), log, format, confirm)
+			case adoptStore:
 				return takeStore(cmd.Context(), cfg, log, confirm)
 			}
 			return takeHost(cmd.Context(), log, host, build, confirm)
@@ -66,6 +83,7 @@ Exit status: 0 done; 1 failed, or not confirmed; 2 wrong usage.`,
 	}
 	cmd.Flags().BoolVar(&adoptStore, "store", false, "accept the store that is there now")
 	cmd.Flags().StringVar(&host, "host", "", "accept this machine as the host of this `name`")
+	cmd.Flags().IntVar(&format, "format", 0, "put the store into format `N`")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd
 }
@@ -78,6 +96,7 @@ func openStore(ctx context.Context, cfg config.Config) (*clientv3.Client, func()
 		if err != nil {
 			return nil, nil, err
 		}
+		store.Patient(client, storePatience)
 		return client, func() { _ = client.Close() }, nil
 	}
 	server, err := embedded.Start(ctx, embedded.Options{Dir: cfg.DataDir, Log: zerolog.Nop()})
@@ -105,16 +124,45 @@ func takeStore(ctx context.Context, cfg config.Config, log *etcdlog.Log, confirm
 			return err
 		}
 		is = fmt.Sprintf("store %s at revision %d", there.ID, revision)
+		if from := there.Restored; !from.Store.IsZero() {
+			is += fmt.Sprintf(", restored at %s from store %s as it was at revision %d", replay.Stamp(from.Time), from.Store, from.Revision)
+		}
 	case !errors.Is(err, etcdlog.ErrNoStore):
 		return err
 	}
-	if err := confirm("%s There is %s. What was given out and is not in it may be given out again.", was, is); err != nil {
+	if err := confirm("%s There is %s. What was given out and is not in it may be given out again: start the daemon while Docker runs, and it first looks what this machine's containers use.", was, is); err != nil {
 		return err
 	}
 	if there, err = log.Found(ctx); err != nil {
 		return err
 	}
-	return store.Remember(cfg.DataDir, etcdlog.Memory{Store: there.ID})
+	return store.Remember(cfg.DataDir, etcdlog.Memory{Store: there.ID, Unlooked: true})
+}
+
+func takeFormat(ctx context.Context, log *etcdlog.Log, format int, confirm func(string, ...any) error) error {
+	there, err := log.Store(ctx)
+	if err != nil {
+		return err
+	}
+	if format == etcdlog.Format {
+		if err := confirm("The store is in format %d, and goes to format %d: no older ipamlog can join then.", there.Format, format); err != nil {
+			return err
+		}
+		now, holdouts, err := log.Unlock(ctx)
+		switch {
+		case err != nil:
+			return err
+		case len(holdouts) > 0:
+			return errors.Newf("the store stays in format %d: upgrade ipamlog on %s first", now, strings.Join(holdouts, ", "))
+		case now != format:
+			return errors.Newf("the store stays in format %d, a host has just joined: try again", now)
+		}
+		return nil
+	}
+	if err := confirm("The store is in format %d, and goes to format %d. An older ipamlog can join then; until `ipamlog adopt --format %d` nothing is reclaimed, and no host can be taken over.", there.Format, format, etcdlog.Format); err != nil {
+		return err
+	}
+	return log.Lower(ctx, format)
 }
 
 func takeHost(ctx context.Context, log *etcdlog.Log, host string, build Build, confirm func(string, ...any) error) error {

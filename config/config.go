@@ -26,6 +26,8 @@ type Global struct {
 	// User and Password are for etcd's own users: both or neither.
 	User     string `koanf:"user"`
 	Password Secret `koanf:"password"`
+	// PasswordFile is where Password was read from, and may be renewed; or empty.
+	PasswordFile string `koanf:"password-file"`
 
 	// Output is how lists are printed.
 	Output  render.Format `koanf:"output"`

@@ -179,7 +179,7 @@ func TestLoad(t *testing.T) {
 		},
 		"password from a file": {
 			asked{args: []string{"--user", "u", "--password-file", secret}, environ: []string{"IPAMLOG_PASSWORD=pw"}},
-			func(c *config.Config) { c.User, c.Password = "u", "from a file" },
+			func(c *config.Config) { c.User, c.Password, c.PasswordFile = "u", "from a file", secret },
 		},
 		"password of a stronger layer": {
 			asked{environ: []string{"IPAMLOG_PASSWORD=pw"}, file: "user: u\npassword-file: /nowhere\n"},

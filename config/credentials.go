@@ -29,9 +29,9 @@ func (l layer) credentials(values map[string]any) error {
 	return nil
 }
 
-// readPasswordFile returns what the file holds but the line break at its end,
+// ReadPassword returns what a password file holds but the line break at its end,
 // which editors put there.
-func readPasswordFile(path string) (Secret, error) {
+func ReadPassword(path string) (Secret, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return "", errors.Newf("the password file cannot be read; mend it or name another with --password-file: %v", err)

@@ -50,8 +50,8 @@ func Load(flags *pflag.FlagSet, around Surroundings) (Config, error) {
 	if cfg.Socket == "" {
 		cfg.Socket = around.socket(cfg.DataDir)
 	}
-	if passwordFile := merged.String("password-file"); passwordFile != "" {
-		if cfg.Password, err = readPasswordFile(passwordFile); err != nil {
+	if cfg.PasswordFile != "" {
+		if cfg.Password, err = ReadPassword(cfg.PasswordFile); err != nil {
 			return Config{}, err
 		}
 	}

@@ -249,11 +249,11 @@ func (g *Guards) hold(r Record, addr netip.Addr, a Allocation) error {
 }
 
 func (g *Guards) free(r Record, addr netip.Addr, allocation ID) error {
-	held := g.Held[addr].Value
-	i := held.Index(allocation)
-	if i < 0 {
-		return errors.Wrapf(ErrContradiction, "%s is not held by allocation %s", addr, allocation)
+	i, err := g.mustHold(addr, allocation)
+	if err != nil {
+		return err
 	}
+	held := g.Held[addr].Value
 	if len(held) == 1 {
 		delete(g.Held, addr)
 		return nil
@@ -262,28 +262,33 @@ func (g *Guards) free(r Record, addr netip.Addr, allocation ID) error {
 	return nil
 }
 
+// mustHold refuses an allocation that is not on the address, and returns its place.
+func (g *Guards) mustHold(addr netip.Addr, allocation ID) (int, error) {
+	i := g.Held[addr].Value.Index(allocation)
+	if i < 0 {
+		return i, errors.Wrapf(ErrContradiction, "%s is not held by allocation %s", addr, allocation)
+	}
+	return i, nil
+}
+
 // mustSuspect refuses an allocation that is not suspected.
 func (g *Guards) mustSuspect(addr netip.Addr, allocation ID) error {
-	held := g.Held[addr].Value
-	i := held.Index(allocation)
-	switch {
-	case i < 0:
-		return errors.Wrapf(ErrContradiction, "%s is not held by allocation %s", addr, allocation)
-	case held[i].Suspected.IsZero():
-		return errors.Wrapf(ErrContradiction, "allocation %s of %s is not suspected", allocation, addr)
+	_, err := g.mustHold(addr, allocation)
+	if err == nil && !g.Held[addr].Value.Suspected(allocation) {
+		err = errors.Wrapf(ErrContradiction, "allocation %s of %s is not suspected", allocation, addr)
 	}
-	return nil
+	return err
 }
 
 func (g *Guards) suspect(r Record, addr netip.Addr, allocation ID) error {
+	i, err := g.mustHold(addr, allocation)
 	held := g.Held[addr].Value
-	i := held.Index(allocation)
 	switch {
-	case i < 0:
-		return errors.Wrapf(ErrContradiction, "%s is not held by allocation %s", addr, allocation)
+	case err != nil:
+		return err
 	case held[i].Kind != Endpoint:
 		return errors.Wrapf(ErrContradiction, "allocation %s of %s is no endpoint's", allocation, addr)
-	case !held[i].Suspected.IsZero():
+	case held.Suspected(allocation):
 		return errors.Wrapf(ErrContradiction, "allocation %s of %s is suspected already", allocation, addr)
 	}
 	g.setSuspected(r, addr, i, r.moment())
@@ -363,6 +368,12 @@ func (h Held) Admits(shared bool) bool {
 // Index finds an allocation by its ID; -1 if it is not there.
 func (h Held) Index(allocation ID) int {
 	return slices.IndexFunc(h, func(a Allocation) bool { return a.ID == allocation })
+}
+
+// Suspected says whether an allocation is on the address, and suspected.
+func (h Held) Suspected(allocation ID) bool {
+	i := h.Index(allocation)
+	return i >= 0 && !h[i].Suspected.IsZero()
 }
 
 // Of returns the allocation held through a grant, if there is one. A grant holds

@@ -12,11 +12,14 @@ package node
 import (
 	"context"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/errors"
 	"github.com/rs/zerolog"
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/ipamlog/ipamlog/actor"
@@ -53,6 +56,7 @@ type Node struct {
 	etcd   *embedded.Server // nil with a cluster
 	last   atomic.Pointer[func(reason string)]
 	joined atomic.Pointer[membership]
+	looked atomic.Pointer[<-chan struct{}] // see LookedBy
 }
 
 // membership is what there is once the host has joined.
@@ -61,6 +65,8 @@ type membership struct {
 	host   *actor.Host
 	client *clientv3.Client
 	index  *index.Index
+
+	unlooked bool // when it joined
 }
 
 // Start prepares the data directory, and starts the embedded etcd where no
@@ -84,6 +90,7 @@ func Start(ctx context.Context, cfg config.Config, version string, log zerolog.L
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return nil, errors.Wrap(err, "make the data directory: choose another --data-dir, or run as root")
 	}
+	tellExposed(cfg.Global, log)
 	if len(cfg.ClusterStore) == 0 {
 		if n.etcd, err = embedded.Start(ctx, embedded.Options{Dir: cfg.DataDir, Log: log, LastWords: n.lastWords}); err != nil {
 			return nil, err
@@ -156,7 +163,9 @@ func (n *Node) Join(ctx context.Context, observer actor.Observer) (*actor.Host, 
 		case leaseRuns:
 			n.log.Warn().Err(err).Msg("waiting for the lease of an earlier daemon of this host to end")
 		case final(err):
-			return nil, store.Denied(err)
+			return nil, err
+		case store.Full(err):
+			n.log.Warn().Err(err).Msg("the store takes no writes, trying again: Docker's requests are refused meanwhile")
 		default:
 			n.log.Warn().Err(err).Msg("the store does not answer, trying again: Docker's requests are refused meanwhile")
 		}
@@ -170,6 +179,9 @@ func (n *Node) Join(ctx context.Context, observer actor.Observer) (*actor.Host, 
 
 // final says whether an error stays, however long one waits.
 func final(err error) bool {
+	if store.Full(err) || errors.Is(err, rpctypes.ErrTooManyRequests) {
+		return false
+	}
 	return errors.IsAny(err, etcdlog.ErrOtherStore, etcdlog.ErrOtherMachine, etcdlog.ErrHostAlive,
 		etcdlog.ErrStoreFormat, etcdlog.ErrRejected, events.ErrMalformed, events.ErrNewer) || !store.Silent(err) && !errors.Is(err, etcdlog.ErrUnknown)
 }
@@ -180,14 +192,17 @@ func (n *Node) tryJoin(ctx context.Context, observer actor.Observer) (m *members
 		return nil, err
 	}
 	defer func() {
-		if err != nil && n.etcd == nil {
-			_ = client.Close()
+		if err != nil {
+			err = store.Explain(err, client)
+			if n.etcd == nil {
+				_ = client.Close()
+			}
 		}
 	}()
 	asking, cancel := context.WithTimeout(ctx, askPatience)
 	defer cancel()
 	log := etcdlog.New(client, n.cfg.Prefix)
-	identity, err := n.recognise(asking, log)
+	identity, unlooked, err := n.recognise(asking, log)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +218,7 @@ func (n *Node) tryJoin(ctx context.Context, observer actor.Observer) (m *members
 	if err != nil {
 		return nil, err
 	}
-	return &membership{store: identity, host: host, client: client, index: n.openIndex(log, identity.ID)}, nil
+	return &membership{store: identity, host: host, client: client, index: n.openIndex(log, identity.ID), unlooked: unlooked}, nil
 }
 
 func (n *Node) dial() (*clientv3.Client, error) {
@@ -214,23 +229,24 @@ func (n *Node) dial() (*clientv3.Client, error) {
 }
 
 // recognise makes sure that the store is the one this machine knows. The first
-// one it meets is the one.
-func (n *Node) recognise(ctx context.Context, log *etcdlog.Log) (etcdlog.Store, error) {
+// one it meets is the one. unlooked is what [Node.Unlooked] says at first.
+func (n *Node) recognise(ctx context.Context, log *etcdlog.Log) (identity etcdlog.Store, unlooked bool, err error) {
 	memory, known, err := store.Recollect(n.cfg.DataDir)
 	if err != nil {
-		return etcdlog.Store{}, err
+		return identity, false, err
 	}
 	if known {
 		if err := log.Recall(ctx, memory); err != nil {
-			return etcdlog.Store{}, err
+			return identity, false, err
 		}
-		return log.Store(ctx)
+		identity, err = log.Store(ctx)
+		return identity, memory.Unlooked, err
 	}
-	identity, err := log.Found(ctx)
-	if err != nil {
-		return etcdlog.Store{}, err
+	if identity, err = log.Found(ctx); err != nil {
+		return identity, false, err
 	}
-	return identity, store.Remember(n.cfg.DataDir, etcdlog.Memory{Store: identity.ID})
+	unlooked = !identity.Restored.Store.IsZero()
+	return identity, unlooked, store.Remember(n.cfg.DataDir, etcdlog.Memory{Store: identity.ID, Unlooked: unlooked})
 }
 
 // Remember notes, now and again and at last when ctx ends, how far the store was
@@ -238,16 +254,16 @@ func (n *Node) recognise(ctx context.Context, log *etcdlog.Log) (etcdlog.Store, 
 func (n *Node) Remember(ctx context.Context, every time.Duration) error {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
-	var noted int64
+	var noted etcdlog.Memory
 	for {
 		if m := n.joined.Load(); m != nil {
-			memory := etcdlog.Memory{Store: m.store.ID}
+			memory := etcdlog.Memory{Store: m.store.ID, Unlooked: n.Unlooked()}
 			memory.Stream, memory.Commit, memory.Revision = m.host.Writer().Last()
-			if memory.Revision > noted {
+			if memory.Revision > noted.Revision || memory.Unlooked != noted.Unlooked {
 				if err := store.Remember(n.cfg.DataDir, memory); err != nil {
 					n.log.Warn().Err(err).Msg("how far the store was seen could not be noted")
 				} else {
-					noted = memory.Revision
+					noted = memory
 				}
 			}
 		}
@@ -275,7 +291,19 @@ func (n *Node) Ready() error {
 	if err := m.host.Reachable(ctx); err != nil {
 		return errors.New("etcd does not answer: see that it runs and has a leader")
 	}
+	if m.host.Writer().Full() && m.alarmed(ctx) {
+		return errors.New("etcd is full: compact and defragment it, then end its alarm with `etcdctl alarm disarm`")
+	}
 	return nil
+}
+
+// alarmed asks whether etcd still is out of space. It is asked only after it refused
+// a write, since each time it costs all members one.
+func (m *membership) alarmed(ctx context.Context) bool {
+	resp, err := m.client.AlarmList(ctx)
+	return err == nil && slices.ContainsFunc(resp.Alarms, func(a *etcdserverpb.AlarmMember) bool {
+		return a.Alarm == etcdserverpb.AlarmType_NOSPACE
+	})
 }
 
 // Store is the store's id; zero before the host has joined.

@@ -148,7 +148,7 @@ func (o *Operator) TakeOver(ctx context.Context, host string) (TakenOver, error)
 		case errors.IsAny(err, etcdlog.ErrConflict, etcdlog.ErrVoided, etcdlog.ErrFenced, etcdlog.ErrHostAlive) && ctx.Err() == nil:
 			// Somebody was faster: the next look says who, or that it is alive.
 		case errors.Is(err, errAlive) && out.Changed:
-			return out, errors.Newf("a daemon of host %s has come back in the middle of the take-over: %s until then; it ends the networks' grants that were being closed, and takes up the rest: see that its containers still have addresses, and restart them if not", host, counted(out.Released))
+			return out, errors.Newf("a daemon of host %s has come back in the middle of the take-over: %s until then; it goes on with what is left, and opens again what was being closed and its Docker still uses: see that its containers still have addresses, and restart those that it tells conflicts of", host, counted(out.Released))
 		case err != nil && out.Changed:
 			return out, errors.Wrapf(err, "the take-over of host %s is not finished (%s so far), run it again and it goes on", host, counted(out.Released))
 		case err != nil:

@@ -254,6 +254,8 @@ func TestTakeOver_fences(t *testing.T) {
 	}
 	stale := []etcdlog.Proposal{
 		propose(events.GrantClosing{Grant: grant}),
+		propose(events.GrantOpened{Grant: b.log.Clock.NewID(), Host: "h3"}),
+		propose(events.GrantReopened{Grant: b.log.Clock.NewID(), Host: "h3"}),
 		propose(events.AddressAllocated{Allocation: b.log.Clock.NewID(), Address: addr("10.2.0.3"), Kind: events.Endpoint, Host: "h3", Grant: grant}),
 		propose(events.AddressReleased{Allocation: taken, Address: addr("10.2.0.2"), Reason: events.Released}),
 		propose(events.AddressReleased{Allocation: taken, Address: addr("10.2.0.2"), Reason: events.GrantEnded}),

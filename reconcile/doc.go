@@ -18,6 +18,8 @@
 //     that is a conflict: it is written into the log, and told loudly.
 //   - A grant that no network of the engine can be of, at two looks a grace apart, is
 //     closed.
+//   - A network whose grant a take-over of this host has closed, or begun to close, gets it
+//     back at once, and its containers what they use of it, as far as nobody else has it.
 //
 // # Why nothing is taken away
 //

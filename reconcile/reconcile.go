@@ -20,12 +20,8 @@ import (
 	"github.com/ipamlog/ipamlog/events/etcdlog"
 )
 
-const (
-	// askPatience bounds a question to the engine, and one to the store.
-	askPatience = 10 * time.Second
-	// retry is the wait after a look that did not come about.
-	retry = 2 * time.Second
-)
+// retry is the wait after a look that did not come about.
+const retry = 2 * time.Second
 
 // anybodys is for what takes away: the engine may know us by another name than the one
 // we go by, as through a .spec file.
@@ -54,6 +50,8 @@ type Host interface {
 	Standing(ctx context.Context) ([]actor.Standing, error)
 	Judge(ctx context.Context, x actor.Holding, v actor.Verdict, look time.Time) (bool, error)
 	CloseUnused(ctx context.Context, ref actor.Ref, since time.Time) (bool, error)
+	TakenAway(ctx context.Context) ([]actor.Opened, error)
+	Reopen(ctx context.Context, ref actor.Ref) error
 	AllocateAgain(ctx context.Context, ref actor.Ref, ask actor.AddressRequest) (actor.Answer, error)
 }
 
@@ -78,6 +76,7 @@ type Reconciler struct {
 	strange   map[use]time.Time       // what was used and not held, since which look
 	reported  map[any]bool            // what the last look had to tell in the daemon's log
 
+	first        bool          // see LookFirst; false after the first look
 	looked       chan struct{} // closed by the first look
 	looks        atomic.Uint64
 	counted      map[string]*atomic.Uint64 // by what became of it
@@ -97,11 +96,16 @@ func New(o Options) *Reconciler {
 		Options: o, suspected: map[events.ID]time.Time{}, unused: map[events.ID]time.Time{}, strange: map[use]time.Time{},
 		reported: map[any]bool{}, counted: map[string]*atomic.Uint64{}, looked: make(chan struct{}),
 	}
-	for _, what := range []string{"suspected", "cleared", "reclaimed", "allocated", "conflicted", "closed"} {
+	for _, what := range []string{"suspected", "cleared", "reclaimed", "allocated", "conflicted", "closed", "reopened"} {
 		r.counted[what] = &atomic.Uint64{}
 	}
 	return r
 }
+
+// LookFirst says that the log may lack much of what the engine uses, as one of a restored
+// store does, and that nothing is allocated before the first look: that allocates what is
+// in use at once. It must be called before Run.
+func (r *Reconciler) LookFirst() { r.first = true }
 
 // Looked is closed once the engine was compared with the log.
 func (r *Reconciler) Looked() <-chan struct{} { return r.looked }
@@ -113,6 +117,7 @@ func (r *Reconciler) Run(ctx context.Context, host Host) {
 	for {
 		pause := r.Every
 		if err := r.look(ctx); err == nil {
+			r.first = false
 			looked()
 		} else if ctx.Err() == nil {
 			r.Logger.Debug().Err(err).Msg("the engine was not compared with the log")
@@ -132,7 +137,7 @@ func (r *Reconciler) look(ctx context.Context) error {
 		return errors.New("the lease of this daemon does not stand")
 	}
 	began := time.Now()
-	standing, err := ask(ctx, r.host.Standing)
+	standing, err := actor.Ask(ctx, r.host.Standing)
 	if err != nil {
 		return err
 	}
@@ -141,16 +146,18 @@ func (r *Reconciler) look(ctx context.Context) error {
 		return err
 	}
 	r.looks.Add(1)
-	v := &view{Reconciler: r, began: began, seen: seen, held: map[netip.Addr][]actor.Holding{}, mentioned: map[any]bool{}, asked: map[events.ID]time.Time{}}
+	v := &view{Reconciler: r, Mode: r.Mode, began: began, seen: seen, held: map[netip.Addr][]actor.Holding{}, mentioned: map[any]bool{}, asked: map[events.ID]time.Time{}}
 	for _, s := range standing {
-		v.grants = append(v.grants, s.Grants...)
+		v.grants, v.left = append(v.grants, s.Grants...), append(v.left, s.Left...)
 		maps.Copy(v.asked, s.Asked)
 		for _, h := range s.Holdings {
 			v.held[h.Address] = append(v.held[h.Address], h)
 			v.holdings = append(v.holdings, h)
 		}
 	}
+	v.lookAtFormat()
 	v.recognise()
+	v.judgeNetworks(ctx)
 	v.judgeHoldings(ctx)
 	v.judgeUses(ctx)
 	v.judgeGrants(ctx)
@@ -160,7 +167,7 @@ func (r *Reconciler) look(ctx context.Context) error {
 
 // see lists the networks that may be ours, whatever the engine calls us, with what is attached to each.
 func (r *Reconciler) see(ctx context.Context) ([]engine.Network, error) {
-	list, err := ask(ctx, r.Engine.Networks)
+	list, err := actor.Ask(ctx, r.Engine.Networks)
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +176,7 @@ func (r *Reconciler) see(ctx context.Context) ([]engine.Network, error) {
 		if !anybodys.Ours(n) {
 			continue
 		}
-		n, err := ask(ctx, func(ctx context.Context) (engine.Network, error) { return r.Engine.Network(ctx, n.ID) })
+		n, err := actor.Ask(ctx, func(ctx context.Context) (engine.Network, error) { return r.Engine.Network(ctx, n.ID) })
 		switch {
 		case errors.Is(err, engine.ErrNoNetwork): // removed meanwhile
 		case err != nil:
@@ -179,10 +186,4 @@ func (r *Reconciler) see(ctx context.Context) ([]engine.Network, error) {
 		}
 	}
 	return seen, nil
-}
-
-func ask[T any](ctx context.Context, f func(context.Context) (T, error)) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, askPatience)
-	defer cancel()
-	return f(ctx)
 }

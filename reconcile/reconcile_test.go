@@ -14,12 +14,14 @@ import (
 
 	"github.com/cockroachdb/errors"
 	"github.com/rs/zerolog"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/ipamlog/ipamlog/actor"
 	"github.com/ipamlog/ipamlog/embedded/etcdtest"
 	"github.com/ipamlog/ipamlog/engine"
 	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
+	"github.com/ipamlog/ipamlog/operator"
 	"github.com/ipamlog/ipamlog/reconcile"
 )
 
@@ -94,7 +96,10 @@ func network(id string, endpoints ...string) engine.Network {
 // bed is a host with a reconciler on an engine.
 type bed struct {
 	t      *testing.T
+	mode   reconcile.Mode
+	client *clientv3.Client
 	log    *etcdlog.Log
+	stop   func() // the host and the reconciler; more than once is harmless
 	host   *actor.Host
 	ref    actor.Ref
 	engine *docker
@@ -126,32 +131,45 @@ func (quiet) Conflicted()                  {}
 
 func newBed(t *testing.T, mode reconcile.Mode) *bed {
 	t.Helper()
-	client := etcdtest.Start(t).Client()
-	b := &bed{t: t, log: etcdlog.New(client, etcdlog.DefaultPrefix), engine: &docker{}, said: &lines{}}
-	var err error
-	b.host, err = actor.Join(t.Context(), actor.Options{
-		Client: client, Log: b.log, Identity: actor.Identity{Host: "h1", Machine: "m1", Version: "test"},
-		Routes: func() ([]netip.Prefix, error) { return nil, nil }, Observer: quiet{}, Logger: zerolog.Nop(),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	var running sync.WaitGroup
-	running.Go(func() { _ = b.host.Run(ctx) })
+	b := &bed{t: t, mode: mode, client: etcdtest.Start(t).Client(), engine: &docker{}, said: &lines{}}
+	b.log = etcdlog.New(b.client, etcdlog.DefaultPrefix)
+	b.start()
 	granted, err := b.host.RequestPool(t.Context(), actor.PoolRequest{Space: events.Local, Subnet: subnet})
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.ref = granted.Ref
-	b.engine.networks = []engine.Network{network("n")}
-	r := reconcile.New(reconcile.Options{
-		Engine: b.engine, Driver: "ipamlog", Mode: mode, Every: 5 * time.Millisecond, Grace: 30 * time.Millisecond, Logger: zerolog.New(b.said),
-	})
-	looking, stop := context.WithCancel(ctx)
-	running.Go(func() { r.Run(looking, b.host) })
-	t.Cleanup(func() { stop(); cancel(); running.Wait() })
+	b.engine.change(func() { b.engine.networks = []engine.Network{network("n")} })
 	return b
+}
+
+// start runs the host, and a reconciler on it, until stop or the test's end.
+func (b *bed) start() {
+	b.t.Helper()
+	b.host = b.join("h1", "m1")
+	ctx, cancel := context.WithCancel(context.WithoutCancel(b.t.Context()))
+	looking, stop := context.WithCancel(ctx)
+	host := b.host
+	r := reconcile.New(reconcile.Options{
+		Engine: b.engine, Driver: "ipamlog", Mode: b.mode, Every: 5 * time.Millisecond, Grace: 30 * time.Millisecond, Logger: zerolog.New(b.said),
+	})
+	var running sync.WaitGroup
+	running.Go(func() { _ = host.Run(ctx) })
+	running.Go(func() { r.Run(looking, host) })
+	b.stop = sync.OnceFunc(func() { stop(); cancel(); running.Wait() })
+	b.t.Cleanup(b.stop)
+}
+
+func (b *bed) join(name, machine string) *actor.Host {
+	b.t.Helper()
+	host, err := actor.Join(b.t.Context(), actor.Options{
+		Client: b.client, Log: etcdlog.New(b.client, etcdlog.DefaultPrefix), Identity: actor.Identity{Host: name, Machine: machine, Version: "test"},
+		Routes: func() ([]netip.Prefix, error) { return nil, nil }, Observer: quiet{}, Logger: zerolog.Nop(),
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return host
 }
 
 func (b *bed) ask(mac byte) netip.Addr {
@@ -214,8 +232,7 @@ func TestStranger(t *testing.T) {
 	}
 }
 
-// TestHomeless: what is used on a network whose grant is gone, as after a take-over, is
-// told of.
+// TestHomeless: what is used on a network whose grant is gone is told of.
 func TestHomeless(t *testing.T) {
 	b := newBed(t, reconcile.Fix)
 	a := b.ask(1)
@@ -250,6 +267,13 @@ func TestTwoGrants(t *testing.T) {
 	b.engine.change(func() { b.engine.networks = []engine.Network{network("n", "10.1.0.77")} })
 	used := netip.MustParseAddr("10.1.0.77")
 	eventually(t, "the allocation", func() bool { return len(b.held(used)) == 1 })
+	eventually(t, "whose it is", func() bool {
+		records, err := b.log.Since(t.Context(), events.PoolStream(b.ref.Pool), time.UnixMilli(0))
+		return err == nil && slices.ContainsFunc(records, func(r events.Record) bool {
+			a, is := r.Events[0].(events.AddressAttributed)
+			return is && a.Allocation == b.held(used)[0].ID && a.ContainerID == "c10.1.0.77" && a.NetworkID == "n"
+		})
+	})
 	second, err := b.host.RequestPool(t.Context(), actor.PoolRequest{Space: events.Local, Subnet: subnet})
 	if err != nil {
 		t.Fatal(err)
@@ -260,5 +284,167 @@ func TestTwoGrants(t *testing.T) {
 	b.engine.lookedAt(t, 20)
 	if h := b.held(netip.MustParseAddr("10.1.0.78")); len(h) > 0 {
 		t.Errorf("allocated: %+v, of grants %s and %s", h, b.ref.Grant, second.Grant)
+	}
+}
+
+// TestTakenOver: a host that comes back after it was taken over gets its networks' grants
+// back, and its containers what they use and nobody else has; the rest is a conflict.
+func TestTakenOver(t *testing.T) {
+	for name, alone := range map[string]bool{"another host in the pool": false, "the pool is gone": true} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, reconcile.Fix)
+			gateway, err := b.host.RequestAddress(t.Context(), b.ref, actor.AddressRequest{Asking: actor.AskGateway})
+			if err != nil {
+				t.Fatal(err)
+			}
+			free, lost := b.ask(1), b.ask(2)
+			b.engine.change(func() { b.engine.networks = []engine.Network{network("n", free.String(), lost.String())} })
+			b.stop()
+			o, err := operator.New(t.Context(), etcdlog.New(b.client, etcdlog.DefaultPrefix), operator.Options{Host: "h2", Version: "test", Machine: "m2"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out, err := o.TakeOver(t.Context(), "h1"); err != nil || out.Released != 3 {
+				t.Fatalf("%+v %v", out, err)
+			}
+			if !alone {
+				other := b.join("h2", "m2")
+				ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+				var running sync.WaitGroup
+				running.Go(func() { _ = other.Run(ctx) })
+				t.Cleanup(func() { cancel(); running.Wait() })
+				granted, err := other.RequestPool(t.Context(), actor.PoolRequest{Space: events.Local, Subnet: subnet})
+				if err != nil {
+					t.Fatal(err)
+				}
+				b.ref = granted.Ref
+				if _, err := other.RequestAddress(t.Context(), granted.Ref, actor.AddressRequest{Asking: actor.AskEndpoint, Address: lost, MAC: events.MAC{2, 9}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+
+			b.start()
+			if alone {
+				eventually(t, "the pool", func() bool {
+					pools, _, err := b.log.Pools(t.Context())
+					if err == nil && len(pools) == 1 {
+						b.ref.Pool = pools[0].ID
+					}
+					return err == nil && len(pools) == 1
+				})
+			}
+			ours := func(a netip.Addr, kind events.Kind) bool {
+				h := b.held(a)
+				return len(h) == 1 && h[0].Host == "h1" && h[0].Kind == kind
+			}
+			eventually(t, "the gateway", func() bool { return ours(gateway.Address, events.Gateway) })
+			eventually(t, "the address that nobody took", func() bool { return ours(free, events.Endpoint) })
+			if alone {
+				eventually(t, "the other one", func() bool { return ours(lost, events.Endpoint) })
+				return
+			}
+			eventually(t, "the conflict", func() bool { return b.said.count("conflict: the engine uses an address that another holds") > 0 })
+			if h := b.held(lost); len(h) != 1 || h[0].Host != "h2" {
+				t.Errorf("what another has is held by %+v", h)
+			}
+			// What Docker gives back then is gone, and stays so.
+			b.engine.change(func() { b.engine.networks = nil })
+			grants := func() int {
+				guards, _, err := b.log.Guards(t.Context(), events.Local, b.ref.Pool)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return len(guards.Grants)
+			}
+			eventually(t, "the grant's end", func() bool { return grants() == 1 })
+			b.engine.change(func() { b.engine.networks = []engine.Network{network("n")} })
+			b.engine.lookedAt(t, 20)
+			if n := grants(); n != 1 {
+				t.Errorf("%d grants: one that the host had ended itself was opened again", n)
+			}
+		})
+	}
+}
+
+// TestTakenOver_reported: nothing is opened again where nothing is to be changed.
+func TestTakenOver_reported(t *testing.T) {
+	b := newBed(t, reconcile.Report)
+	a := b.ask(1)
+	b.engine.change(func() { b.engine.networks = []engine.Network{network("n", a.String())} })
+	b.stop()
+	o, err := operator.New(t.Context(), etcdlog.New(b.client, etcdlog.DefaultPrefix), operator.Options{Host: "h2", Version: "test", Machine: "m2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.TakeOver(t.Context(), "h1"); err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	eventually(t, "the report", func() bool { return b.said.count(`"would_be":"reopened"`) > 0 })
+	b.engine.lookedAt(t, 10)
+	if pools, _, err := b.log.Pools(t.Context()); err != nil || len(pools) > 0 || b.said.count(`"would_be":"reopened"`) != 1 {
+		t.Errorf("%v %v", pools, err)
+	}
+}
+
+// TestTakenOver_halfWay: a host that comes back in the middle of a take-over goes on with
+// what the engine has, and gives back what it has no more.
+func TestTakenOver_halfWay(t *testing.T) {
+	for name, there := range map[string]bool{"the network is there": true, "the network is gone": false} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, reconcile.Fix)
+			a := b.ask(1)
+			b.engine.change(func() {
+				if b.engine.networks = nil; there {
+					b.engine.networks = []engine.Network{network("n", a.String())}
+				}
+			})
+			b.stop()
+			w, err := b.log.Operator(t.Context(), "h2", "test")
+			if err != nil {
+				t.Fatal(err)
+			}
+			write := func(stream events.Stream, event func(events.HostGuard) events.Event) {
+				t.Helper()
+				hosts, _, err := b.log.Hosts(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				seen, _, err := b.log.Guards(t.Context(), events.Local, b.ref.Pool)
+				if err != nil {
+					t.Fatal(err)
+				}
+				seen.Hosts["h1"] = hosts["h1"]
+				_, err = w.Append(t.Context(), etcdlog.Proposal{
+					ID: b.log.Clock.NewID(), Stream: stream, Seen: seen, For: "h1", Dead: []string{"h1"},
+					Events: []events.Event{event(hosts["h1"].Value)},
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			write(events.Catalogue, func(h events.HostGuard) events.Event {
+				return events.HostTakenOver{Host: "h1", Incarnation: h.Incarnation + 1, By: "h2"}
+			})
+			write(events.PoolStream(b.ref.Pool), func(events.HostGuard) events.Event { return events.GrantClosing{Grant: b.ref.Grant} })
+
+			b.start()
+			state := func() events.GrantState {
+				guard, _, err := b.log.Grant(t.Context(), b.ref.Pool, b.ref.Grant)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return guard.Value.State
+			}
+			if !there {
+				eventually(t, "the end", func() bool { return state() == "" && len(b.held(a)) == 0 })
+				return
+			}
+			eventually(t, "its opening", func() bool { return state() == events.StateOpen })
+			b.engine.lookedAt(t, 20)
+			if h := b.held(a); len(h) != 1 || !h[0].Suspected.IsZero() || state() != events.StateOpen {
+				t.Errorf("held: %+v, and the grant is %q", h, state())
+			}
+		})
 	}
 }

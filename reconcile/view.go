@@ -20,11 +20,13 @@ import (
 // view is what one look has found.
 type view struct {
 	*Reconciler
+	Mode     Mode // what is done now
 	began    time.Time
 	seen     []engine.Network
 	holdings []actor.Holding
 	held     map[netip.Addr][]actor.Holding
 	grants   []actor.Opened
+	left     []actor.Opened // as in [actor.Standing]
 	asked    map[events.ID]time.Time
 	grace    time.Duration
 	// mentioned is what there was to tell in the daemon's log, told now or before.
@@ -43,6 +45,16 @@ func has(e engine.Endpoint, addr netip.Addr) bool {
 	return slices.ContainsFunc(e.Addresses, func(p netip.Prefix) bool { return p.Addr() == addr })
 }
 
+// lookAtFormat leaves all as it is in a store that an older ipamlog may read, too.
+func (v *view) lookAtFormat() {
+	if in := v.host.Writer().Log().Format(); in < etcdlog.Format && v.Mode == Fix {
+		v.Mode = Report
+		v.once("format", func() {
+			v.Logger.Warn().Int("format", in).Msg("nothing is healed while the store is in an older format: see that ipamlog is upgraded on all hosts")
+		})
+	}
+}
+
 // strangers is how many times as long two looks must be apart that find nothing in
 // common with the log.
 const strangers = 10
@@ -51,13 +63,17 @@ const strangers = 10
 // none of its networks may have lost them, or be another.
 func (v *view) recognise() {
 	v.grace = v.Grace
+	old := false // some grant's network had time to be made
 	for _, g := range v.grants {
+		old = old || v.began.Sub(g.Ref.Grant.Time()) >= v.Grace
 		if slices.ContainsFunc(v.seen, func(n engine.Network) bool { return v.Driver.Granted(n, g.Holding) }) {
 			return
 		}
 	}
 	if len(v.grants) > 0 {
 		v.grace *= strangers
+	}
+	if old {
 		v.once("stranger", func() {
 			v.Logger.Error().Int("grants", len(v.grants)).Stringer("reclaimed_after", v.grace).
 				Msg("the engine knows none of this host's networks: if it is not the one that asks this daemon, name the right one with --engine, or what its containers use is given to others")
@@ -122,7 +138,7 @@ func (v *view) judge(ctx context.Context, h actor.Holding, verdict actor.Verdict
 		}{h.Allocation.ID, verdict}, func() { log(v.Logger.Warn()).Str("would_be", what).Msg(why) })
 		return
 	}
-	done, err := ask(ctx, func(ctx context.Context) (bool, error) { return v.host.Judge(ctx, h, verdict, v.began) })
+	done, err := actor.Ask(ctx, func(ctx context.Context) (bool, error) { return v.host.Judge(ctx, h, verdict, v.began) })
 	switch {
 	case err != nil && ctx.Err() == nil:
 		log(v.Logger.Warn()).Err(err).Str("not", what).Msg(why)
@@ -153,7 +169,7 @@ func (v *view) judgeUses(ctx context.Context) {
 				u := use{addr, n.ID, e.ID}
 				now[u] = true
 				switch {
-				case !ripe(v, v.strange, u):
+				case !ripe(v, v.strange, u) && !v.first:
 				case len(grants) == 1:
 					v.allocate(ctx, u, grants[0], n, e)
 				default:
@@ -176,15 +192,15 @@ func (v *view) grantsOf(n engine.Network, addr netip.Addr) []actor.Opened {
 	return found
 }
 
-// homeless tells of an address in use on a network that has no grant any more, as after
-// a take-over: nothing can be allocated to it, but whether another has it by now is to
-// be known.
+// homeless tells of an address in use on a network that has no grant, as in a store that
+// is older than the network: nothing can be allocated to it before Docker asks through
+// the network's grant, but whether another has it by now is to be known.
 func (v *view) homeless(ctx context.Context, u use, n engine.Network, e engine.Endpoint) {
 	if !v.Driver.Ours(n) {
 		return
 	}
 	log := v.host.Writer().Log()
-	pools, err := ask(ctx, func(ctx context.Context) ([]etcdlog.PoolEntry, error) {
+	pools, err := actor.Ask(ctx, func(ctx context.Context) ([]etcdlog.PoolEntry, error) {
 		pools, _, err := log.Pools(ctx)
 		return pools, err
 	})
@@ -196,7 +212,7 @@ func (v *view) homeless(ctx context.Context, u use, n engine.Network, e engine.E
 		if entry.Value.Space != events.Local || !entry.Value.Subnet.Contains(u.address) || !v.Driver.Fits(n, g.Holding) {
 			continue
 		}
-		guard, err := ask(ctx, func(ctx context.Context) (events.Guarded[events.Held], error) {
+		guard, err := actor.Ask(ctx, func(ctx context.Context) (events.Guarded[events.Held], error) {
 			guard, _, err := log.Holding(ctx, entry.ID, u.address)
 			return guard, err
 		})
@@ -236,15 +252,14 @@ func (v *view) allocate(ctx context.Context, u use, g actor.Opened, n engine.Net
 		})
 		return
 	}
-	var mac events.MAC
-	copy(mac[:], e.MAC)
-	answer, err := ask(ctx, func(ctx context.Context) (actor.Answer, error) {
-		return v.host.AllocateAgain(ctx, g.Ref, actor.AddressRequest{Asking: actor.AskEndpoint, Address: u.address, MAC: mac})
+	answer, err := actor.Ask(ctx, func(ctx context.Context) (actor.Answer, error) {
+		return v.host.AllocateAgain(ctx, g.Ref, actor.AddressRequest{Asking: actor.AskEndpoint, Address: u.address, MAC: macOf(e)})
 	})
 	switch {
 	case err == nil:
 		v.counted["allocated"].Add(1)
 		log(v.Logger.Warn()).Stringer("allocation", answer.Allocation).Msg("allocated: the engine uses an address that nobody held")
+		v.attribute(ctx, answer, g, n, e)
 	case errors.IsAny(err, actor.ErrInUse, actor.ErrSetAside):
 		v.once(u, func() { v.clash(ctx, u, g, n, e) })
 	case ctx.Err() == nil && !errors.Is(err, actor.ErrNoGrant):
@@ -252,38 +267,10 @@ func (v *view) allocate(ctx context.Context, u use, g actor.Opened, n engine.Net
 	}
 }
 
-// conflict writes into the log that two use an address.
-func (v *view) conflict(ctx context.Context, u use, g actor.Opened, n engine.Network, e engine.Endpoint) {
-	var mac events.MAC
-	copy(mac[:], e.MAC)
-	log := v.host.Writer().Log()
-	conflicted := events.AddressConflicted{
-		Address: u.address, Host: g.Host, ContainerID: e.Container, ContainerName: e.Name, NetworkID: n.ID, NetworkName: n.Name, MAC: mac,
-	}
-	guard, err := ask(ctx, func(ctx context.Context) (events.Guarded[events.Held], error) {
-		guard, _, err := log.Holding(ctx, g.ID, u.address)
-		return guard, err
-	})
-	if err == nil && len(guard.Value) > 0 {
-		conflicted.Holder = guard.Value[0].ID
-	}
-	_, err = ask(ctx, func(ctx context.Context) (events.Record, error) {
-		return v.host.Writer().Append(ctx, etcdlog.Proposal{
-			ID: log.Clock.NewID(), Stream: events.PoolStream(g.ID), Events: []events.Event{conflicted}, Seen: events.NewGuards(),
-		})
-	})
-	if err != nil && ctx.Err() == nil {
-		v.Logger.Warn().Err(err).Stringer("address", u.address).Msg("a conflict could not be written into the log: it is told again")
-		delete(v.mentioned, u)
-		return
-	}
-	v.counted["conflicted"].Add(1)
-}
-
 // judgeGrants closes the grants that no network can be of.
 func (v *view) judgeGrants(ctx context.Context) {
 	now := map[events.ID]bool{}
-	for _, g := range v.grants {
+	for _, g := range slices.Concat(v.grants, v.left) {
 		if slices.ContainsFunc(v.seen, func(n engine.Network) bool { return anybodys.Granted(n, g.Holding) }) {
 			continue
 		}
@@ -297,7 +284,7 @@ func (v *view) judgeGrants(ctx context.Context) {
 			v.once(g.Grant, func() { log.Warn().Str("would_be", "closed").Msg("no network of the engine can be this grant's") })
 			continue
 		}
-		closed, err := ask(ctx, func(ctx context.Context) (bool, error) { return v.host.CloseUnused(ctx, g.Ref, first) })
+		closed, err := actor.Ask(ctx, func(ctx context.Context) (bool, error) { return v.host.CloseUnused(ctx, g.Ref, first) })
 		switch {
 		case err != nil && ctx.Err() == nil:
 			log.Warn().Err(err).Msg("a grant that no network of the engine can be of could not be closed")

@@ -28,7 +28,8 @@ const (
 type examiner struct {
 	timeline  *projection.Timeline
 	pools     map[events.Stream]*examined
-	catalogue snapshot // the hosts as the store has them
+	catalogue snapshot                  // the hosts as the store has them
+	restored  func(revision int64) bool // see etcdlog's AsRestored
 
 	hosts    events.Guards     // the hosts as the log gives them
 	hostsSet bool              // compared already
@@ -88,8 +89,8 @@ func lags(of map[string]*lag, r, other events.Record, by time.Duration) {
 	l.others[other.Host] = true
 }
 
-func newExaminer(t *projection.Timeline, seen map[events.ID]snapshot) *examiner {
-	x := &examiner{timeline: t, pools: map[events.Stream]*examined{}, hosts: events.NewGuards(), behind: map[string]*lag{}, ahead: map[string]*lag{}, told: map[string]teller{}, findings: []Finding{}}
+func newExaminer(t *projection.Timeline, seen map[events.ID]snapshot, restored func(revision int64) bool) *examiner {
+	x := &examiner{timeline: t, restored: restored, pools: map[events.Stream]*examined{}, hosts: events.NewGuards(), behind: map[string]*lag{}, ahead: map[string]*lag{}, told: map[string]teller{}, findings: []Finding{}}
 	x.catalogue.guards = events.NewGuards()
 	for id, s := range seen {
 		p := x.pool(events.PoolStream(id))
@@ -375,7 +376,7 @@ func (x *examiner) compare(p *examined) {
 	}
 	store := p.store.guards
 	store.Hosts = p.guards.Hosts // a pool's guards have none
-	n, different := differences(p.guards, store)
+	n, different := differences(p.guards, store, x.restored)
 	x.report.Guards += n
 	for _, d := range different {
 		x.note(RuleGuards, p, d.key, x.since(d.revision), "%s", d.sentence())
@@ -384,7 +385,7 @@ func (x *examiner) compare(p *examined) {
 
 func (x *examiner) compareHosts() {
 	x.hostsSet = true
-	n, different := differences(events.Guards{Hosts: x.hosts.Hosts}, events.Guards{Hosts: x.catalogue.guards.Hosts})
+	n, different := differences(events.Guards{Hosts: x.hosts.Hosts}, events.Guards{Hosts: x.catalogue.guards.Hosts}, x.restored)
 	x.report.Guards += n
 	for _, d := range different {
 		x.note(RuleGuards, nil, d.key, x.since(d.revision), "%s", d.sentence())

@@ -39,12 +39,14 @@ type difference struct {
 	revision   int64
 }
 
-// differences compares the guards of one pool, and counts them.
-func differences(log, store events.Guards) (compared int, different []difference) {
+// differences compares the guards of one pool, and counts them. Those of which restored
+// says that a restore wrote them have lost their revision.
+func differences(log, store events.Guards, restored func(revision int64) bool) (compared int, different []difference) {
 	note := func(key string, log, store guard) {
 		compared++
-		if log != store {
-			different = append(different, difference{key, log.text, store.text, max(log.revision, store.revision)})
+		older := log.revision < store.revision && restored(store.revision)
+		if log.text != store.text || log.revision != store.revision && !older {
+			different = append(different, difference{key, log.String(), store.String(), max(log.revision, store.revision)})
 		}
 	}
 	if log.Pool.Present() || store.Pool.Present() {
@@ -75,6 +77,14 @@ type guard struct {
 	revision int64
 }
 
+// String is what a person is shown.
+func (g guard) String() string {
+	if g.revision == 0 {
+		return ""
+	}
+	return fmt.Sprintf("@%d %s", g.revision, g.text)
+}
+
 func spell[T events.Pool | events.Grant | events.HostGuard | events.Held](g events.Guarded[T]) guard {
 	if !g.Present() {
 		return guard{}
@@ -83,5 +93,5 @@ func spell[T events.Pool | events.Grant | events.HostGuard | events.Held](g even
 	if err != nil {
 		value = fmt.Appendf(nil, "unreadable: %s", err)
 	}
-	return guard{fmt.Sprintf("@%d %s", g.Revision, value), g.Revision}
+	return guard{string(value), g.Revision}
 }

@@ -134,7 +134,7 @@ func Verify(ctx context.Context, log *etcdlog.Log, progress func(int)) (*Report,
 		}
 	}
 
-	x := newExaminer(j.timeline, seen)
+	x := newExaminer(j.timeline, seen, log.AsRestored)
 	x.catalogue.revision, x.catalogue.guards.Hosts = hostsAt, hosts
 	for _, r := range j.records {
 		if err := ctx.Err(); err != nil {

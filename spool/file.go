@@ -100,12 +100,14 @@ func (s *Spool) load() error {
 		}
 		// A last line without its end was never accepted: the power went with it.
 	}
+	s.forget()
 	if s.damaged = len(bad); s.damaged > 0 {
-		err = s.keepDamaged(bad)
+		s.trouble = s.keepDamaged(bad)
 	}
 	// A disk that is full keeps nobody from starting: what is there was read, and what
 	// comes is not accepted.
-	s.trouble = errors.CombineErrors(err, s.rewrite())
+	s.failed = true
+	s.trouble = errors.CombineErrors(s.trouble, s.rewrite())
 	return nil
 }
 
@@ -121,11 +123,11 @@ func (s *Spool) keepDamaged(bad [][]byte) error {
 }
 
 // rewrite replaces the file by one of what waits and what was set aside, and opens
-// it to be appended to.
+// it to be appended to. Where that fails, the old one is as good as it was.
 func (s *Spool) rewrite() error {
-	s.failed = true
+	lines := s.lines()
 	var content []byte
-	for _, l := range s.lines() {
+	for _, l := range lines {
 		raw, err := l.encode()
 		if err != nil {
 			return err
@@ -139,6 +141,7 @@ func (s *Spool) rewrite() error {
 	_, err = f.Write(content)
 	err = errors.CombineErrors(err, f.Sync())
 	if err == nil {
+		s.failed = true // nobody knows which of the two a power cut leaves
 		err = os.Rename(s.path(fileName+".new"), s.path(fileName))
 	}
 	if err == nil {
@@ -150,7 +153,7 @@ func (s *Spool) rewrite() error {
 	if s.file != nil {
 		_ = s.file.Close() // the one that was replaced: nothing of it is wanted any more
 	}
-	s.file, s.size, s.failed = f, int64(len(content)), false
+	s.file, s.size, s.written, s.failed = f, int64(len(content)), len(lines), false
 	return nil
 }
 
@@ -187,6 +190,7 @@ func (s *Spool) append(l line) error {
 		return err
 	}
 	s.size += int64(len(raw))
+	s.written++
 	return nil
 }
 

@@ -20,9 +20,15 @@ const (
 	fileName    = "releases"
 	damagedName = "damaged"
 	lockName    = "lock"
-	// roomy is how large the file may be before it is written anew for what is done
-	// in it.
-	roomy = 256 << 10
+	// roomy is how large the file may be, in bytes, before it is written anew for what
+	// is done in it; then that is done once wasteful times as many lines of it say
+	// nothing any more as do.
+	roomy    = 256 << 10
+	wasteful = 3
+	// asideFor is how long a release that was set aside is listed, and asideMost how
+	// many are.
+	asideFor  = 30 * 24 * time.Hour
+	asideMost = 1000
 )
 
 // Release is what Docker gave back: an address of a grant, or the grant itself with
@@ -71,12 +77,15 @@ type Spool struct {
 	mu      sync.Mutex
 	file    *os.File
 	size    int64
+	written int       // lines in the file
 	waiting []Release // in the order they were accepted
 	aside   []Aside
-	damaged int
-	trouble error // with writing, when it was opened
-	failed  bool  // what the file ends with is not known
-	closed  bool
+	// forgotten were set aside, and are not listed any more.
+	forgotten []Aside
+	damaged   int
+	trouble   error // with writing, when it was opened
+	failed    bool  // what the file ends with is not known
+	closed    bool
 }
 
 // Open reads the spool in a directory, and makes one where there is none. It returns
@@ -157,13 +166,11 @@ func (s *Spool) Done(release events.ID) error {
 		return errors.Wrap(err, "take a release out of the spool")
 	}
 	s.waiting = slices.Delete(s.waiting, i, i+1)
-	if s.size > roomy && len(s.waiting) == 0 {
-		return s.rewrite()
-	}
-	return nil
+	return s.compact()
 }
 
-// SetAside takes a release out that will not be made, and lists it with the reason.
+// SetAside takes a release out that will not be made, and lists it with the reason: for
+// 30 days, and among the newest 1,000.
 func (s *Spool) SetAside(release events.ID, why string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -177,7 +184,27 @@ func (s *Spool) SetAside(release events.ID, why string) error {
 	}
 	s.waiting = slices.Delete(s.waiting, i, i+1)
 	s.aside = append(s.aside, a)
-	return nil
+	s.forget()
+	return s.compact()
+}
+
+// compact writes the file anew when little of it says anything any more.
+func (s *Spool) compact() error {
+	if living := len(s.waiting) + len(s.aside); s.size <= roomy || s.written-living <= wasteful*living {
+		return nil
+	}
+	return s.rewrite()
+}
+
+// forget drops what was set aside long ago, and the oldest of too many. The file loses
+// them when it is written anew.
+func (s *Spool) forget() {
+	n, old := max(0, len(s.aside)-asideMost), time.Now().Add(-asideFor)
+	for n < len(s.aside) && s.aside[n].Since.Before(old) {
+		n++
+	}
+	s.forgotten = append(s.forgotten, s.aside[:n]...)
+	s.aside = slices.Clone(s.aside[n:])
 }
 
 // Waiting lists the releases that the log does not have yet, oldest first.
@@ -192,6 +219,16 @@ func (s *Spool) Aside() []Aside {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.aside)
+}
+
+// Forgotten lists the releases that were set aside and are listed no more since it was
+// called last.
+func (s *Spool) Forgotten() []Aside {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := s.forgotten
+	s.forgotten = nil
+	return list
 }
 
 // Trouble is why nothing could be written when the spool was opened; nil if it could.

@@ -65,6 +65,7 @@ func ok(t tb, err error) {
 func TestSpool(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
+	ok(t, s.Trouble())
 	for n := range 5 {
 		ok(t, s.Accept(release(n)))
 	}
@@ -189,17 +190,88 @@ func TestSpool_full(t *testing.T) {
 	ok(t, s.Close())
 }
 
-// TestSpool_grows: what is done leaves the file.
+// TestSpool_grows: what is done leaves the file, whatever waits meanwhile.
 func TestSpool_grows(t *testing.T) {
+	t.Parallel()
+	for name, waits := range map[string]int{"nothing waits": 0, "some wait": 5} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			s := open(t, dir)
+			for n := range waits {
+				ok(t, s.Accept(release(n)))
+			}
+			for n := range 900 {
+				ok(t, s.Accept(release(waits+n)))
+				ok(t, s.Done(id(waits+n)))
+			}
+			info, err := os.Stat(filepath.Join(dir, "releases"))
+			if err != nil || info.Size() > 300<<10 {
+				t.Errorf("%v %v", info, err)
+			}
+			if n := len(s.Waiting()); n != waits {
+				t.Errorf("%d wait", n)
+			}
+			ok(t, s.Close())
+		})
+	}
+}
+
+// TestSpool_forgets: what was set aside is listed for a while, and not without bound;
+// what is dropped is told once.
+func TestSpool_forgets(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, dir)
-	for n := range 1500 {
+	for n := range 1003 {
 		ok(t, s.Accept(release(n)))
-		ok(t, s.Done(id(n)))
+		ok(t, s.SetAside(id(n), "why"))
 	}
-	info, err := os.Stat(filepath.Join(dir, "releases"))
-	if err != nil || info.Size() > 300<<10 {
-		t.Errorf("%v %v", info, err)
+	if list := s.Aside(); len(list) != 1000 || list[0].ID != id(3) || list[999].ID != id(1002) {
+		t.Errorf("%d are listed", len(list))
+	}
+	if list := s.Forgotten(); len(list) != 3 || list[0].ID != id(0) || len(s.Forgotten()) != 0 {
+		t.Errorf("dropped: %+v", list)
+	}
+	ok(t, s.Close())
+
+	spool.Aged(t, dir, id(3), time.Now().Add(-31*24*time.Hour))
+	s = open(t, dir)
+	if list := s.Aside(); len(list) != 999 || list[0].ID != id(4) {
+		t.Errorf("%d are listed", len(list))
+	}
+	if list := s.Forgotten(); len(list) != 1 || list[0].ID != id(3) || list[0].Why != "why" {
+		t.Errorf("dropped: %+v", list)
+	}
+	ok(t, s.Close())
+	s = open(t, dir)
+	if list := s.Forgotten(); len(list) != 0 || len(s.Aside()) != 999 {
+		t.Errorf("dropped again: %+v", list)
+	}
+	ok(t, s.Close())
+}
+
+// TestSpool_noRoomToCompact: a file that cannot be written anew is written on.
+func TestSpool_noRoomToCompact(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	ok(t, os.Mkdir(filepath.Join(dir, "releases.new"), 0o700)) // in its way
+	failed := 0
+	for n := range 800 {
+		ok(t, s.Accept(release(n)))
+		if s.Done(id(n)) != nil {
+			failed++
+		}
+	}
+	if failed == 0 {
+		t.Error("it never tried")
+	}
+	ok(t, s.Close())
+	ok(t, os.Remove(filepath.Join(dir, "releases.new")))
+	s = open(t, dir)
+	if n := len(s.Waiting()); n != 0 {
+		t.Errorf("%d wait", n)
 	}
 	ok(t, s.Close())
 }

@@ -4,6 +4,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -48,17 +49,20 @@ func (w *lastWords) listen(ctx context.Context, method string, req, reply any, c
 			}
 		}
 		text = strings.Trim(strings.Join(strings.Fields(text), " "), `"`)
+		text = strings.ReplaceAll(text, `\"`, `'`)
 		w.text.Store(&text)
 	}
 	return err
 }
 
-// silence is an error of a store that does not answer, with what the network
-// said.
+// silence is an error of a store that does not answer, in the words of the network.
 type silence struct {
 	error
 	said string
 }
+
+// Error implements error.
+func (e *silence) Error() string { return e.said }
 
 func (e *silence) Unwrap() error { return e.error }
 
@@ -152,26 +156,66 @@ func Silent(err error) bool {
 	return false
 }
 
-// Denied turns an error by which etcd refuses its user into a sentence that says what
-// to do; others it returns as they are.
-func Denied(err error) error {
-	var refused rpctypes.EtcdError
-	if !errors.As(err, &refused) || refused.Code() != codes.PermissionDenied {
-		return err
-	}
-	return errors.Mark(errors.Newf("etcd does not let its user do this (%s): give the user the role it needs (see docs/security.md), or name another one with --user", refused.Error()), err)
+// sentence is what a user is told of an error, which it still is to those who decide
+// on it.
+type sentence struct {
+	text  string
+	cause error
 }
 
-// Explain turns an error that means a silent store into a sentence that says
-// what to do; others it returns as they are.
+func say(cause error, format string, args ...any) error {
+	return &sentence{text: fmt.Sprintf(format, args...), cause: cause}
+}
+
+// Error implements error.
+func (s *sentence) Error() string { return s.text }
+
+func (s *sentence) Unwrap() error { return s.cause }
+
+// Full says whether an error means that etcd takes no more writes for lack of space.
+func Full(err error) bool { return errors.Is(err, rpctypes.ErrNoSpace) }
+
+// Refused turns an error by which etcd refuses its user, or any write for lack of
+// space, into a sentence that says what to do; others it returns as they are.
+func Refused(err error) error {
+	var refused rpctypes.EtcdError
+	switch {
+	case err == nil || !errors.As(err, &refused):
+		return err
+	case Full(err):
+		return say(err, "etcd is full (%s): compact and defragment it, then end its alarm with `etcdctl alarm disarm` (docs/operations.md has the commands)", refused.Error())
+	case errors.IsAny(err, rpctypes.ErrAuthFailed, rpctypes.ErrUserEmpty):
+		return say(err, "etcd does not know its user (%s): see that --user, and the password in --password-file or IPAMLOG_PASSWORD, are right", refused.Error())
+	case refused.Code() == codes.PermissionDenied:
+		return say(err, "etcd does not let its user do this (%s): give the user the role it needs (see docs/security.md), or name another one with --user", refused.Error())
+	}
+	return err
+}
+
+// Explain turns an error that means a silent store, or one that refuses, into a
+// sentence that says what to do; others it returns as they are.
 func Explain(err error, client *clientv3.Client) error { return explain(err, client.Endpoints()) }
 
 func explain(err error, endpoints []string) error {
 	if err == nil || !Silent(err) {
-		return Denied(err)
+		return Refused(err)
 	}
-	return errors.Mark(errors.Newf("etcd at %s does not answer (%s): see that it runs, and that --cluster-store names it",
-		strings.Join(endpoints, ", "), cause(err)), err)
+	said := cause(err)
+	return say(err, "etcd at %s does not answer (%s): %s", strings.Join(endpoints, ", "), said, remedy(said))
+}
+
+// remedy is what to do about what the network said.
+func remedy(said string) string {
+	for _, r := range []struct{ word, remedy string }{
+		{"does not look like a TLS handshake", "it has no TLS there, so name it with http:// in --cluster-store"},
+		{"tls: ", "see that --cacert, --cert and --key are the right ones"},
+		{"server preface", "it may want TLS, so name it with https:// in --cluster-store"},
+	} {
+		if strings.Contains(said, r.word) {
+			return r.remedy
+		}
+	}
+	return "see that it runs, and that --cluster-store names it"
 }
 
 // cause is what the network said.

@@ -5,7 +5,6 @@
 package store
 
 import (
-	"crypto/tls"
 	"io/fs"
 	"net"
 	"strings"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
-	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -49,38 +47,50 @@ func Dial(cfg config.Global) (*clientv3.Client, error) {
 		}
 		endpoints = []string{endpoint}
 	}
-	security, err := tlsConfig(cfg, endpoints)
+	secured, err := security(cfg, endpoints)
 	if err != nil {
 		return nil, err
 	}
+	password := cfg.Password
+	if cfg.PasswordFile != "" {
+		if password, err = config.ReadPassword(cfg.PasswordFile); err != nil {
+			return nil, err
+		}
+	}
 	heard := &lastWords{}
+	options := []grpc.DialOption{
+		grpc.WithChainUnaryInterceptor(heard.listen),
+		// Docker waits: a store that is back must be found within seconds, not
+		// after gRPC's two minutes.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: .2, MaxDelay: 2 * time.Second},
+			MinConnectTimeout: 3 * time.Second,
+		}),
+	}
+	if secured != nil {
+		options = append(options, grpc.WithTransportCredentials(secured))
+	}
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints:            endpoints,
-		TLS:                  security,
 		Username:             cfg.User,
-		Password:             string(cfg.Password),
+		Password:             string(password),
 		DialTimeout:          loginTimeout,
 		DialKeepAliveTime:    pingEvery,
 		DialKeepAliveTimeout: pingTimeout,
 		PermitWithoutStream:  true,
 		Logger:               zap.NewNop(),
-		DialOptions: []grpc.DialOption{
-			grpc.WithChainUnaryInterceptor(heard.listen),
-			// Docker waits: a store that is back must be found within seconds, not
-			// after gRPC's two minutes.
-			grpc.WithConnectParams(grpc.ConnectParams{
-				Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: .2, MaxDelay: 2 * time.Second},
-				MinConnectTimeout: 3 * time.Second,
-			}),
-		},
+		DialOptions:          options,
 	})
 	if err != nil && !Silent(err) {
-		return nil, errors.Wrapf(err, "log in to etcd at %s", strings.Join(endpoints, ", "))
+		return nil, errors.Wrapf(Refused(err), "log in to etcd at %s", strings.Join(endpoints, ", "))
 	}
 	if err != nil {
 		return nil, explain(heard.about(err), endpoints)
 	}
 	client.KV = patientKV{KV: client.KV, heard: heard}
+	if cfg.PasswordFile != "" {
+		client.Auth = renewedPassword{client.Auth, cfg.PasswordFile}
+	}
 	return client, nil
 }
 
@@ -96,18 +106,4 @@ func knock(endpoint, dir string) error {
 		return errors.Mark(errors.Newf("no daemon is running on this data directory (%s): start `ipamlog serve`, or name it with --data-dir, or name the cluster with --cluster-store", dir), ErrNoDaemon)
 	}
 	return errors.Wrapf(err, "look for a daemon on the data directory %s", dir)
-}
-
-// tlsConfig returns what TLS needs; nil where none is asked for.
-func tlsConfig(cfg config.Global, endpoints []string) (*tls.Config, error) {
-	wanted := cfg.CACert != "" || cfg.Cert != ""
-	for _, e := range endpoints {
-		wanted = wanted || strings.HasPrefix(e, "https://")
-	}
-	if !wanted {
-		return nil, nil
-	}
-	info := transport.TLSInfo{TrustedCAFile: cfg.CACert, CertFile: cfg.Cert, KeyFile: cfg.Key, Logger: zap.NewNop()}
-	security, err := info.ClientConfig()
-	return security, errors.Wrap(err, "read the certificates for etcd (--cacert, --cert, --key)")
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
@@ -91,7 +92,7 @@ func (c *ConflictError) Is(target error) bool { return target == ErrConflict }
 // Append commits a proposal, and returns its record. While no answer comes, it
 // sends the same transaction again until ctx ends. It returns [ErrConflict] (a
 // [*ConflictError]), [ErrHostAlive] (see [Proposal.Dead]), [ErrFenced],
-// [ErrOtherStore], [ErrVoided], [ErrRejected] or [ErrUnknown]; after any but the last nothing of the proposal is, or will be, in the log.
+// [ErrOtherStore], [ErrVoided], [ErrRejected], [ErrFull] or [ErrUnknown]; after any but the last nothing of the proposal is, or will be, in the log.
 func (w *Writer) Append(ctx context.Context, p Proposal) (events.Record, error) {
 	who := *w.host.Load()
 	fence := p.fence(who)
@@ -99,8 +100,10 @@ func (w *Writer) Append(ctx context.Context, p Proposal) (events.Record, error) 
 	if err != nil {
 		return events.Record{}, err
 	}
+	w.leanOnLast(t)
 	w.log.echoes.expect(t.logKey, t.value, t.commit)
 	record, err := w.log.run(ctx, t)
+	w.answered(err)
 	if err != nil {
 		w.log.echoes.forget(t.logKey)
 	}
@@ -124,12 +127,12 @@ func (l *Log) run(ctx context.Context, t *transaction) (events.Record, error) {
 	ambiguous := false
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
 		resp, err := l.try(ctx, t)
-		if err == nil && resp.Header.Revision < t.seenAt {
-			return events.Record{}, other("it is at revision %d, and this daemon has seen revision %d in its own", resp.Header.Revision, t.seenAt)
+		if err == nil && l.revision(resp.Header.Revision) < t.seenAt {
+			return events.Record{}, other("it is at revision %d, and this daemon has seen revision %d in its own", l.revision(resp.Header.Revision), t.seenAt)
 		}
 		switch {
 		case err == nil && resp.Succeeded:
-			return events.Record{Commit: t.commit, Revision: resp.Header.Revision}, nil
+			return events.Record{Commit: t.commit, Revision: l.revision(resp.Header.Revision)}, nil
 		case err == nil:
 			record, err := l.refusal(ctx, t, resp)
 			if errors.Is(err, errSilent) {
@@ -152,12 +155,22 @@ func (l *Log) run(ctx context.Context, t *transaction) (events.Record, error) {
 			return record, err
 		case definite(err) && !ambiguous:
 			return events.Record{}, errors.Mark(errors.Wrap(err, "append to the log"), ErrRejected)
+		case isFull(err) && !ambiguous:
+			record, err := l.full(ctx, t, err)
+			if !errors.Is(err, errSilent) {
+				return record, err
+			}
+			last, ambiguous = err, true
 		default:
 			last, ambiguous = err, true
 		}
 		select {
 		case <-ctx.Done():
-			return events.Record{}, errors.Mark(errors.Wrap(last, "append to the log"), ErrUnknown)
+			err := errors.Mark(errors.Wrap(last, "append to the log"), ErrUnknown)
+			if isFull(last) {
+				err = errors.Mark(err, ErrFull)
+			}
+			return events.Record{}, err
 		case <-time.After(pause):
 		}
 	}
@@ -180,16 +193,15 @@ var errSilent = errors.New("the store did not say what stood in the way")
 // on once more, even back to what was compared with.
 func (l *Log) refusal(ctx context.Context, t *transaction, resp *clientv3.TxnResponse) (events.Record, error) {
 	if kvs := resp.Responses[0].GetResponseRange().GetKvs(); len(kvs) > 0 {
-		record, err := l.decodeRecord(kvs[0])
-		if err == nil && record.Void() {
-			err = ErrVoided
-		}
-		return record, err
+		return l.standing(kvs[0])
 	}
-	reads := make([]clientv3.Op, 0, len(t.guards)+1)
+	reads := make([]clientv3.Op, 0, len(t.guards)+2)
 	reads = append(reads, clientv3.OpGet(l.keys.store()))
 	for _, key := range t.guards {
 		reads = append(reads, clientv3.OpGet(key))
+	}
+	if t.last.Revision > 0 {
+		reads = append(reads, clientv3.OpGet(l.keys.commit(t.last.Stream, t.last.ID), clientv3.WithKeysOnly()))
 	}
 	now, err := l.try(ctx, &transaction{then: reads})
 	if err != nil {
@@ -198,8 +210,11 @@ func (l *Log) refusal(ctx context.Context, t *transaction, resp *clientv3.TxnRes
 	if err := l.stillThis(now.Responses[0].GetResponseRange().GetKvs()); err != nil {
 		return events.Record{}, err
 	}
-	conflict := &ConflictError{Now: events.NewGuards(), Revision: now.Header.Revision}
-	for i, r := range now.Responses[1:] {
+	if err := l.standsIn(now, t); err != nil {
+		return events.Record{}, err
+	}
+	conflict := &ConflictError{Now: events.NewGuards(), Revision: l.revision(now.Header.Revision)}
+	for i, r := range now.Responses[1 : 1+len(t.guards)] {
 		for _, kv := range r.GetResponseRange().GetKvs() {
 			if name, lives := strings.CutPrefix(t.guards[i], l.keys.alive("")); lives {
 				p, err := readPresence(name, kv.Value)
@@ -214,6 +229,15 @@ func (l *Log) refusal(ctx context.Context, t *transaction, resp *clientv3.TxnRes
 		}
 	}
 	return events.Record{}, conflict
+}
+
+// standing reads the commit that was found under a transaction's log key.
+func (l *Log) standing(kv *mvccpb.KeyValue) (events.Record, error) {
+	record, err := l.decodeRecord(kv)
+	if err == nil && record.Void() {
+		err = ErrVoided
+	}
+	return record, err
 }
 
 // definite says whether an error means that the transaction was not, and will

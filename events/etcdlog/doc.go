@@ -15,7 +15,17 @@
 //	alive/<host>             a daemon alive, bound to a lease
 //	meta/store               which store this is
 //
-// All but log/, heads/, alive/ and meta/ are guards: see package events.
+// and in a store that was restored from a backup
+//
+//	restored/<stream>        the stream's head before that
+//	meta/restoring           while it lasts: the store is not to be used
+//
+// All but log/, heads/, restored/, alive/ and meta/ are guards: see package events.
+//
+// # Revisions
+//
+// The revisions that this package takes and returns are the log's: etcd's own, and in a
+// restored store more by its base. What was restored keeps the revision it always had.
 //
 // # Append
 //

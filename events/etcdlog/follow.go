@@ -105,13 +105,17 @@ func (l *Log) Tail(ctx context.Context, stream events.Stream, after int64, handl
 }
 
 func (l *Log) watch(ctx context.Context, prefix string, after int64, handle func(Update) error) error {
+	own := after - l.base()
+	if own < 0 {
+		return errors.Wrapf(rpctypes.ErrCompacted, "revision %d was before the store was restored", after)
+	}
 	ctx, cancel := context.WithCancel(watchContext(ctx))
 	defer cancel()
-	for resp := range l.client.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(after+1), clientv3.WithFilterDelete(), clientv3.WithProgressNotify()) {
+	for resp := range l.client.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(own+1), clientv3.WithFilterDelete(), clientv3.WithProgressNotify()) {
 		if err := resp.Err(); err != nil {
 			return errors.Wrap(err, "watch the log")
 		}
-		u := Update{Revision: resp.Header.Revision}
+		u := Update{Revision: l.revision(resp.Header.Revision)}
 		for _, ev := range resp.Events {
 			if !ev.IsCreate() {
 				continue // a commit is never rewritten; whatever this is, it is not ours
@@ -119,6 +123,9 @@ func (l *Log) watch(ctx context.Context, prefix string, after int64, handle func
 			record, err := l.recordOf(ev.Kv)
 			if err != nil {
 				return err
+			}
+			if record.Revision <= after {
+				continue // a restore wrote it, long after it happened
 			}
 			l.Clock.Seen(record.Commit, true)
 			u.Records = append(u.Records, record)
@@ -143,7 +150,7 @@ func (l *Log) watch(ctx context.Context, prefix string, after int64, handle func
 // recordOf reads a commit that was watched.
 func (l *Log) recordOf(kv *mvccpb.KeyValue) (events.Record, error) {
 	if commit, ours := l.echoes.of(kv); ours {
-		return events.Record{Commit: commit, Revision: kv.CreateRevision}, nil
+		return events.Record{Commit: commit, Revision: l.revision(kv.CreateRevision)}, nil
 	}
 	return l.decodeRecord(kv)
 }

@@ -168,7 +168,7 @@ func (l *Log) readTails(ctx context.Context, f *Frontier, behind []events.Stream
 		ops := make([]clientv3.Op, 0, len(chunk))
 		for _, s := range chunk {
 			from, end := l.keys.commit(s, f.from(s)), endOf(l.keys.stream(s))
-			ops = append(ops, clientv3.OpGet(from, clientv3.WithRange(end), clientv3.WithLimit(tailKeys), clientv3.WithRev(revision)))
+			ops = append(ops, clientv3.OpGet(from, clientv3.WithRange(end), clientv3.WithLimit(tailKeys), l.at(revision)))
 		}
 		answers, err := l.ask(ctx, ops)
 		if err != nil {

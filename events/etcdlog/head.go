@@ -4,8 +4,10 @@ package etcdlog
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/cockroachdb/errors"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/ipamlog/ipamlog/events"
@@ -13,12 +15,12 @@ import (
 
 // Head is where a stream ends, and how long it is. Every commit writes its stream's
 // head anew, in the same transaction and without looking at it: it keeps nobody
-// waiting, and etcd counts the writes.
+// waiting, and etcd counts the writes. What was counted before a restore stands beside.
 type Head struct {
 	// Commits is how many the stream ever had.
-	Commits int64
+	Commits int64 `json:"commits"`
 	// Revision is that of the last one.
-	Revision int64
+	Revision int64 `json:"revision"`
 }
 
 // putCommit are the writes of a commit beside its guards.
@@ -36,13 +38,32 @@ func PutCommit(prefix string, s events.Stream, id events.ID, value []byte) []cli
 // Heads reads the heads of all streams there ever were, at one revision, which it
 // returns. Its cost follows their number, some 2 µs each, and not the log's length.
 func (l *Log) Heads(ctx context.Context) (map[events.Stream]Head, int64, error) {
-	resp, err := l.get(ctx, l.keys.heads(), clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	asking, cancel := context.WithTimeout(ctx, l.reading)
+	defer cancel()
+	resp, err := l.client.Txn(asking).Then(
+		clientv3.OpGet(l.keys.heads(), clientv3.WithPrefix(), clientv3.WithKeysOnly()),
+		clientv3.OpGet(l.keys.restored(), clientv3.WithPrefix()),
+	).Commit()
 	if err != nil {
 		return nil, 0, errors.Wrap(err, "read where the log's streams end")
 	}
-	heads := make(map[events.Stream]Head, len(resp.Kvs))
-	for _, kv := range resp.Kvs {
-		heads[events.Stream(lastPart(kv.Key, l.keys.heads()))] = Head{Commits: kv.Version, Revision: kv.ModRevision}
+	heads, err := l.headsOf(resp.Responses[0].GetResponseRange().GetKvs(), resp.Responses[1].GetResponseRange().GetKvs())
+	return heads, l.revision(resp.Header.Revision), err
+}
+
+// headsOf joins the heads that commits wrote with those that a restore did.
+func (l *Log) headsOf(written, restored []*mvccpb.KeyValue) (map[events.Stream]Head, error) {
+	heads := make(map[events.Stream]Head, len(written)+len(restored))
+	for _, kv := range restored {
+		var head Head
+		if err := json.Unmarshal(kv.Value, &head); err != nil {
+			return nil, errors.Wrapf(err, "read %s", kv.Key)
+		}
+		heads[events.Stream(lastPart(kv.Key, l.keys.restored()))] = head
 	}
-	return heads, resp.Header.Revision, nil
+	for _, kv := range written {
+		stream := events.Stream(lastPart(kv.Key, l.keys.heads()))
+		heads[stream] = Head{Commits: heads[stream].Commits + kv.Version, Revision: l.revision(kv.ModRevision)}
+	}
+	return heads, nil
 }

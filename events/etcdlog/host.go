@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/ipamlog/ipamlog/events"
@@ -44,6 +45,7 @@ type Presence struct {
 	Incarnation uint64 `json:"incarnation"`
 	Version     string `json:"version"`
 	Engine      string `json:"engine,omitempty"` // the version of its Docker engine, once that is known
+	Format      int    `json:"format,omitempty"` // the newest that it reads; 0: one that did not tell yet, [OldestFormat]
 }
 
 // Writer is the log in the hands of one host that has joined. Safe for
@@ -51,6 +53,7 @@ type Presence struct {
 type Writer struct {
 	log  *Log
 	host atomic.Pointer[host]
+	full atomic.Bool // see Writer.Full
 
 	mu   sync.Mutex
 	last events.Record // the newest of this writer's, without its events
@@ -117,8 +120,12 @@ func (l *Log) Alive(ctx context.Context) (map[string]Presence, error) {
 	if err != nil {
 		return nil, errors.Wrap(err, "look which hosts are alive")
 	}
-	alive := map[string]Presence{}
-	for _, kv := range resp.Kvs {
+	return l.presences(resp.Kvs)
+}
+
+func (l *Log) presences(kvs []*mvccpb.KeyValue) (alive map[string]Presence, err error) {
+	alive = map[string]Presence{}
+	for _, kv := range kvs {
 		name := lastPart(kv.Key, l.keys.alive(""))
 		if alive[name], err = readPresence(name, kv.Value); err != nil {
 			return nil, err
@@ -136,11 +143,11 @@ func (l *Log) Hosts(ctx context.Context) (map[string]events.Guarded[events.HostG
 	}
 	hosts := map[string]events.Guarded[events.HostGuard]{}
 	for _, kv := range resp.Kvs {
-		if hosts[lastPart(kv.Key, l.keys.host(""))], err = decodeGuard[events.HostGuard](kv); err != nil {
+		if hosts[lastPart(kv.Key, l.keys.host(""))], err = decodeGuard[events.HostGuard](l, kv); err != nil {
 			return nil, 0, err
 		}
 	}
-	return hosts, resp.Header.Revision, nil
+	return hosts, l.revision(resp.Header.Revision), nil
 }
 
 // Rejoin joins anew, after the lease of the presence was lost. It returns what
@@ -196,7 +203,7 @@ func (w *Writer) Describe(ctx context.Context, p Presence, lease clientv3.LeaseI
 	}
 	l := w.log
 	resp, err := l.client.Txn(ctx).
-		If(clientv3.Compare(clientv3.ModRevision(l.keys.host(who.name)), "=", who.revision), clientv3.Compare(clientv3.CreateRevision(l.keys.alive(who.name)), ">", 0)).
+		If(clientv3.Compare(clientv3.ModRevision(l.keys.host(who.name)), "=", l.own(who.revision)), clientv3.Compare(clientv3.CreateRevision(l.keys.alive(who.name)), ">", 0)).
 		Then(clientv3.OpPut(l.keys.alive(who.name), string(presence), clientv3.WithLease(lease))).
 		Commit()
 	switch {
@@ -273,7 +280,7 @@ func (l *Log) lookUp(ctx context.Context, name string) (known events.Guarded[eve
 		return known, present, errors.Mark(errors.Wrapf(err, "look up host %s", name), ErrUnknown)
 	}
 	for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
-		if known, err = decodeGuard[events.HostGuard](kv); err != nil {
+		if known, err = decodeGuard[events.HostGuard](l, kv); err != nil {
 			return known, present, err
 		}
 	}

@@ -208,7 +208,7 @@ func TestStoreIsKnownAgain(t *testing.T) {
 	if err := swapped.Recall(ctx, etcdlog.Memory{Store: s.ID}); !errors.Is(err, etcdlog.ErrOtherStore) {
 		t.Errorf("a swapped store: %v", err)
 	}
-	for what, format := range map[string]int{"a newer format": etcdlog.Format + 1, "one of before the first release": etcdlog.Format - 1} {
+	for what, format := range map[string]int{"a newer format": etcdlog.Format + 1, "one of before the first release": etcdlog.OldestFormat - 1} {
 		if _, err := b.client.Put(ctx, etcdlog.DefaultPrefix+"meta/store", fmt.Sprintf(`{"store":%q,"format":%d}`, s.ID, format)); err != nil {
 			t.Fatal(err)
 		}

@@ -30,6 +30,8 @@ func (k keys) poolsIn(space events.Space) string { return k.pools() + string(spa
 func (k keys) host(name string) string           { return string(k) + "hosts/" + name }
 func (k keys) alive(host string) string          { return string(k) + "alive/" + host }
 func (k keys) store() string                     { return string(k) + "meta/store" }
+func (k keys) restoring() string                 { return string(k) + "meta/restoring" }
+func (k keys) restored() string                  { return string(k) + "restored/" }
 
 func (k keys) commit(s events.Stream, id events.ID) string { return k.stream(s) + id.String() }
 

@@ -41,7 +41,8 @@ type Log struct {
 // identity is a store's identity, and how it is written.
 type identity struct {
 	Store
-	raw string
+	raw   string
+	since int64 // etcd's own revision at which it was first written
 }
 
 // New returns the log below prefix, which must end with "/". The client stays
@@ -56,7 +57,7 @@ func (l *Log) Revision(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, errors.Wrap(err, "ask the store for its revision")
 	}
-	return resp.Header.Revision, nil
+	return l.revision(resp.Header.Revision), nil
 }
 
 // get reads, but not for ever: etcd's client waits for a store that is away as
@@ -73,12 +74,16 @@ func (l *Log) decodeRecord(kv *mvccpb.KeyValue) (events.Record, error) {
 	if err != nil {
 		return events.Record{}, errors.Mark(err, events.ErrMalformed)
 	}
-	commit, err := events.Decode(kv.Value)
+	value, revision, err := l.unmark(kv)
 	if err != nil {
-		return events.Record{}, errors.Wrapf(err, "read the commit at %s (revision %d)", kv.Key, kv.CreateRevision)
+		return events.Record{}, err
+	}
+	commit, err := events.Decode(value)
+	if err != nil {
+		return events.Record{}, errors.Wrapf(err, "read the commit at %s (revision %d)", kv.Key, revision)
 	}
 	commit.Stream, commit.ID = stream, id
-	return events.Record{Commit: commit, Revision: kv.CreateRevision}, nil
+	return events.Record{Commit: commit, Revision: revision}, nil
 }
 
 func (l *Log) decodeRecords(kvs []*mvccpb.KeyValue) ([]events.Record, error) {
@@ -93,10 +98,10 @@ func (l *Log) decodeRecords(kvs []*mvccpb.KeyValue) ([]events.Record, error) {
 	return records, nil
 }
 
-func decodeGuard[T events.Pool | events.Grant | events.HostGuard | events.Held](kv *mvccpb.KeyValue) (events.Guarded[T], error) {
+func decodeGuard[T events.Pool | events.Grant | events.HostGuard | events.Held](l *Log, kv *mvccpb.KeyValue) (events.Guarded[T], error) {
 	v, err := events.DecodeGuard[T](kv.Value)
 	if err != nil {
 		return events.Guarded[T]{}, errors.Wrapf(err, "read the guard at %s", kv.Key)
 	}
-	return events.Guarded[T]{Value: v, Revision: kv.ModRevision}, nil
+	return events.Guarded[T]{Value: v, Revision: l.revision(kv.ModRevision)}, nil
 }

@@ -52,14 +52,14 @@ func (l *Log) Pools(ctx context.Context) ([]PoolEntry, int64, error) {
 		if err != nil {
 			return nil, 0, err
 		}
-		guard, err := decodeGuard[events.Pool](kv)
+		guard, err := decodeGuard[events.Pool](l, kv)
 		if err != nil {
 			return nil, 0, err
 		}
 		guard.Value.Space = events.Space(space)
 		pools = append(pools, PoolEntry{ID: id, Guarded: guard})
 	}
-	return pools, resp.Header.Revision, nil
+	return pools, l.revision(resp.Header.Revision), nil
 }
 
 // Guards reads all guards of a pool at one revision, which it returns. A pool
@@ -70,7 +70,7 @@ func (l *Log) Guards(ctx context.Context, space events.Space, pool events.ID) (e
 	if err != nil {
 		return g, 0, errors.Wrap(err, "read a pool's guards")
 	}
-	revision := resp.Header.Revision
+	own := resp.Header.Revision
 	for _, kv := range resp.Kvs {
 		if err := l.readGuard(&g, pool, string(kv.Key), kv); err != nil {
 			return g, 0, err
@@ -78,7 +78,7 @@ func (l *Log) Guards(ctx context.Context, space events.Space, pool events.ID) (e
 	}
 	for _, prefix := range []string{l.keys.grantsIn(pool), l.keys.heldIn(pool)} {
 		for from, end := prefix, endOf(prefix); ; {
-			resp, err := l.get(ctx, from, clientv3.WithRange(end), clientv3.WithRev(revision), clientv3.WithLimit(guardPage))
+			resp, err := l.get(ctx, from, clientv3.WithRange(end), clientv3.WithRev(own), clientv3.WithLimit(guardPage))
 			if errors.Is(err, rpctypes.ErrCompacted) {
 				return l.Guards(ctx, space, pool) // too slow for the store's memory: from a newer revision
 			}
@@ -96,7 +96,7 @@ func (l *Log) Guards(ctx context.Context, space events.Space, pool events.ID) (e
 			}
 		}
 	}
-	return g, revision, nil
+	return g, l.revision(own), nil
 }
 
 // GrantHosts lists the hosts that have a grant in a pool.
@@ -107,7 +107,7 @@ func (l *Log) GrantHosts(ctx context.Context, pool events.ID) (map[string]bool, 
 	}
 	hosts := map[string]bool{}
 	for _, kv := range resp.Kvs {
-		guard, err := decodeGuard[events.Grant](kv)
+		guard, err := decodeGuard[events.Grant](l, kv)
 		if err != nil {
 			return nil, err
 		}
@@ -134,9 +134,9 @@ func readOne[T events.Grant | events.Held](ctx context.Context, l *Log, key stri
 		return guard, 0, errors.Wrapf(err, "read %s", key)
 	}
 	for _, kv := range resp.Kvs {
-		guard, err = decodeGuard[T](kv)
+		guard, err = decodeGuard[T](l, kv)
 	}
-	return guard, resp.Header.Revision, err
+	return guard, l.revision(resp.Header.Revision), err
 }
 
 // Commits reads single commits by their IDs; those that are not there are left
@@ -251,19 +251,19 @@ func (l *Log) readGuard(g *events.Guards, pool events.ID, key string, kv *mvccpb
 	case strings.HasPrefix(key, l.keys.heldIn(pool)):
 		var addr netip.Addr
 		if addr, err = netip.ParseAddr(lastPart(kv.Key, l.keys.heldIn(pool))); err == nil {
-			g.Held[addr], err = decodeGuard[events.Held](kv)
+			g.Held[addr], err = decodeGuard[events.Held](l, kv)
 		}
 	case strings.HasPrefix(key, l.keys.grantsIn(pool)):
 		var id events.ID
 		if id, err = events.ParseID(lastPart(kv.Key, l.keys.grantsIn(pool))); err == nil {
-			g.Grants[id], err = decodeGuard[events.Grant](kv)
+			g.Grants[id], err = decodeGuard[events.Grant](l, kv)
 		}
 	case strings.HasPrefix(key, l.keys.host("")):
-		g.Hosts[lastPart(kv.Key, l.keys.host(""))], err = decodeGuard[events.HostGuard](kv)
+		g.Hosts[lastPart(kv.Key, l.keys.host(""))], err = decodeGuard[events.HostGuard](l, kv)
 	default:
 		for _, space := range events.Spaces() {
 			if strings.HasPrefix(key, l.keys.poolsIn(space)) {
-				g.Pool, err = decodeGuard[events.Pool](kv)
+				g.Pool, err = decodeGuard[events.Pool](l, kv)
 				g.Pool.Value.Space = space
 				return errors.Wrapf(err, "read the guard %s", key)
 			}

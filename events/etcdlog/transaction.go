@@ -25,13 +25,15 @@ type transaction struct {
 	orElse []clientv3.Op
 	guards []string
 	seenAt int64
+	last   events.Record              // see Writer.leanOnLast; zero for none
+	own    func(revision int64) int64 // see Log.own
 }
 
 // compare demands that a guard still is as it was seen. It is not read where it
 // is not: all that a transaction may do is written to etcd's disk, and a refused
 // one is rare (see Log.refusal).
 func (t *transaction) compare(key string, revision int64) {
-	t.ifs = append(t.ifs, clientv3.Compare(clientv3.ModRevision(key), "=", revision))
+	t.ifs = append(t.ifs, clientv3.Compare(clientv3.ModRevision(key), "=", t.own(revision)))
 	t.guards = append(t.guards, key)
 }
 
@@ -51,19 +53,20 @@ func (l *Log) prepare(p Proposal, commit events.Commit, fence host) (*transactio
 	if len(p.Events) > MaxEvents {
 		return nil, errors.AssertionFailedf("%d events in one commit", len(p.Events))
 	}
+	if err := l.readable(p.Events); err != nil {
+		return nil, err
+	}
 	value, err := events.Encode(commit)
 	if err != nil {
 		return nil, err
 	}
 	n := len(p.Events) + 8 // roughly: an operation an event, and what they lean on
 	t := &transaction{
-		logKey: l.keys.commit(p.Stream, p.ID), commit: commit, value: value, seenAt: p.SeenAt,
+		logKey: l.keys.commit(p.Stream, p.ID), commit: commit, value: value, seenAt: p.SeenAt, own: l.own,
 		ifs: make([]clientv3.Cmp, 0, n), then: make([]clientv3.Op, 0, n), guards: make([]string, 0, n),
 	}
 	t.ifs = append(t.ifs, clientv3.Compare(clientv3.CreateRevision(t.logKey), "=", 0))
-	if known := l.identity.Load(); known != nil {
-		t.ifs = append(t.ifs, clientv3.Compare(clientv3.Value(l.keys.store()), "=", known.raw))
-	}
+	t.ifs = append(t.ifs, l.isKnown()...)
 	t.then = append(t.then, l.keys.putCommit(p.Stream, p.ID, value)...)
 	t.orElse = append(t.orElse, clientv3.OpGet(t.logKey))
 	if p.Stream != events.Catalogue {
@@ -90,7 +93,7 @@ func (l *Log) prepare(p Proposal, commit events.Commit, fence host) (*transactio
 			return nil, err
 		}
 		if !p.Seen.Pool.Present() || p.CatalogueAt > 0 {
-			t.ifs = append(t.ifs, clientv3.Compare(clientv3.ModRevision(l.keys.pools()), "<", p.CatalogueAt+1).WithPrefix())
+			t.ifs = append(t.ifs, clientv3.Compare(clientv3.ModRevision(l.keys.pools()), "<", l.own(p.CatalogueAt)+1).WithPrefix())
 		}
 	}
 	if touched.retires {
@@ -194,7 +197,7 @@ func touchedBy(list []events.Event, seen events.Guards) touches {
 			t.pool, t.retires = true, true
 		case events.PoolExhausted, events.AddressAttributed, events.AddressConflicted, events.Unknown:
 		case events.GrantOpened:
-			t.grants[e.Grant], t.leansOnPool = true, true
+			t.grants[e.Grant], t.leansOnPool, t.fenced = true, true, true
 		case events.GrantReopened:
 			t.grants[e.Grant], t.leansOnPool, t.fenced = true, true, true
 		case events.GrantClosing:

@@ -14,8 +14,8 @@ import (
 
 // Close settles what became of a commit whose answer never came: if nothing is
 // under its ID, a void commit is put there, and nothing else ever will be. It
-// returns what stands there now, void or not, or [ErrUnknown] when ctx ended
-// first.
+// returns what stands there now, void or not, or [ErrOtherStore], [ErrRejected], or
+// [ErrUnknown] when ctx ended first.
 func (w *Writer) Close(ctx context.Context, stream events.Stream, id events.ID) (events.Record, error) {
 	return w.log.close(ctx, stream, id)
 }
@@ -31,19 +31,22 @@ func (l *Log) close(ctx context.Context, stream events.Stream, id events.ID) (ev
 	}
 	t := &transaction{
 		logKey: key,
-		ifs:    []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(key), "=", 0)},
 		then:   append(l.keys.putCommit(stream, id, value), clientv3.OpGet(key)),
-		orElse: []clientv3.Op{clientv3.OpGet(key)},
+		orElse: []clientv3.Op{clientv3.OpGet(l.keys.store()), clientv3.OpGet(key)},
 	}
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
+		t.ifs = append(l.isKnown(), clientv3.Compare(clientv3.CreateRevision(key), "=", 0))
 		resp, err := l.try(ctx, t)
 		if err == nil {
-			for _, r := range resp.Responses {
-				for _, kv := range r.GetResponseRange().GetKvs() {
-					return l.decodeRecord(kv)
-				}
+			stands := resp.Responses[len(resp.Responses)-1].GetResponseRange().GetKvs()
+			if len(stands) > 0 {
+				return l.decodeRecord(stands[0])
 			}
-			return events.Record{}, errors.AssertionFailedf("no commit under %s after it was closed", key)
+			// Only another identity can have stood in the way, or one written anew.
+			if err := l.stillThis(resp.Responses[0].GetResponseRange().GetKvs()); err != nil {
+				return events.Record{}, errors.Wrap(err, "close a commit")
+			}
+			err = errors.New("the store's identity was written anew")
 		}
 		if definite(err) {
 			return events.Record{}, errors.Mark(errors.Wrap(err, "close a commit"), ErrRejected)
@@ -54,4 +57,13 @@ func (l *Log) close(ctx context.Context, stream events.Stream, id events.ID) (ev
 		case <-time.After(pause):
 		}
 	}
+}
+
+// isKnown demands that the store is the one that was read, once one was.
+func (l *Log) isKnown() []clientv3.Cmp {
+	known := l.identity.Load()
+	if known == nil {
+		return nil
+	}
+	return []clientv3.Cmp{clientv3.Compare(clientv3.Value(l.keys.store()), "=", known.raw)}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cockroachdb/errors"
 	"github.com/oklog/ulid/v2"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
@@ -47,11 +48,34 @@ func (l *Log) bounds(s stretch) (from, end string) {
 type page struct{ from, end string }
 
 // readAt reads stretches as they were at a revision, in the order of the
-// revisions: one goroutine finds the pages, some others read them. It returns
-// etcd's ErrCompacted where the store has forgotten the revision.
+// revisions. It returns etcd's ErrCompacted where the store has forgotten the
+// revision.
 func (l *Log) readAt(ctx context.Context, pin int64, progress func(int), stretches []stretch) ([]events.Record, error) {
 	var mu sync.Mutex
 	var records []events.Record
+	err := l.walk(ctx, pin, stretches, func(kvs []*mvccpb.KeyValue) error {
+		some, err := l.decodeRecords(kvs)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		records = append(records, some...)
+		if progress != nil {
+			progress(len(records))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return inOrder(records), nil
+}
+
+// walk goes over stretches as they were at a revision, page by page: one goroutine
+// finds the pages, some others read them, and take gets each from one of those. It
+// returns etcd's ErrCompacted where the store has forgotten the revision.
+func (l *Log) walk(ctx context.Context, pin int64, stretches []stretch, take func([]*mvccpb.KeyValue) error) error {
 	pages := make(chan page, 2*readers)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
@@ -66,32 +90,18 @@ func (l *Log) readAt(ctx context.Context, pin int64, progress func(int), stretch
 	for range readers {
 		group.Go(func() error {
 			for p := range pages {
-				some, err := l.readPage(ctx, p, pin)
+				resp, err := l.get(ctx, p.from, clientv3.WithRange(p.end), l.at(pin))
 				if err != nil {
+					return errors.Wrap(err, "read the log")
+				}
+				if err := take(resp.Kvs); err != nil {
 					return err
 				}
-				mu.Lock()
-				records = append(records, some...)
-				if progress != nil {
-					progress(len(records))
-				}
-				mu.Unlock()
 			}
 			return nil
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return nil, err
-	}
-	return inOrder(records), nil
-}
-
-func (l *Log) readPage(ctx context.Context, p page, pin int64) ([]events.Record, error) {
-	resp, err := l.get(ctx, p.from, clientv3.WithRange(p.end), clientv3.WithRev(pin))
-	if err != nil {
-		return nil, errors.Wrap(err, "read the log")
-	}
-	return l.decodeRecords(resp.Kvs)
+	return group.Wait()
 }
 
 // pages walks a stretch in the order of its keys and sends it in pages. Each has
@@ -123,7 +133,7 @@ func (l *Log) pages(ctx context.Context, s stretch, pin int64, send chan<- page)
 			return emit(l.keys.commit(s.stream, at), end)
 		}
 		if vain == patientWindows {
-			first, err := l.get(ctx, l.keys.commit(s.stream, at), clientv3.WithRange(end), clientv3.WithRev(pin), clientv3.WithLimit(1), clientv3.WithKeysOnly())
+			first, err := l.get(ctx, l.keys.commit(s.stream, at), clientv3.WithRange(end), l.at(pin), clientv3.WithLimit(1), clientv3.WithKeysOnly())
 			if err != nil {
 				return errors.Wrap(err, "read the log")
 			}
@@ -164,7 +174,7 @@ func (l *Log) pages(ctx context.Context, s stretch, pin int64, send chan<- page)
 }
 
 func (l *Log) count(ctx context.Context, from, end string, pin int64) (int64, error) {
-	resp, err := l.get(ctx, from, clientv3.WithRange(end), clientv3.WithRev(pin), clientv3.WithCountOnly())
+	resp, err := l.get(ctx, from, clientv3.WithRange(end), l.at(pin), clientv3.WithCountOnly())
 	if err != nil {
 		return 0, errors.Wrap(err, "read the log")
 	}
