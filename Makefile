@@ -2,12 +2,14 @@
 
 GO       ?= go
 FUZZTIME ?= 30s
+DURATION ?= 10m
+CUTS     ?= 100
 
 version := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 tool    := $(GO) tool -modfile=tools/go.mod
 
 .DEFAULT_GOAL := help
-.PHONY: help build plugin run demo lab test lint fmt bench fuzz clean
+.PHONY: help build plugin run demo lab test lint fmt bench chaos powercut fuzz clean
 
 help: ## show what there is to make
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -41,7 +43,7 @@ calm_tests := ipamlog$$|/config$$|/legacy$$|/events$$|/projection(/.*)?$$|/rende
 
 # Namespaces and Docker engines take root; nobody else can run these. Their packages
 # come one after the other: several engines on a machine are load enough.
-engine_tests := /lab(/.*)?$$|/e2e$$|ipamlog/engine$$|/hostnet$$
+engine_tests := /lab(/.*)?$$|/chaos$$|/e2e$$|ipamlog/engine$$|/hostnet$$
 
 # Tests that say they are parallel mostly wait, for leases, refusals and engines: more
 # of them run than there are processors. What they wait for, they wait for long.
@@ -60,7 +62,7 @@ ifeq ($(shell id -u),0)
 	$(go_test) -race -p 1 $(call list,$(call with,$(engine_tests)) $(call without,$(calm_tests)))
 	$(go_test) -p 1 $(call list,$(call with,$(engine_tests)) $(call with,$(calm_tests)))
 else
-	@echo "test: this is not root, so the tests on real Docker engines (lab, e2e, engine, hostnet) are left out: run it as root for those."
+	@echo "test: this is not root, so the tests on real Docker engines (lab, chaos, e2e, engine, hostnet) are left out: run it as root for those."
 endif
 
 lint: ## check style, the house's rules and known vulnerabilities (the first time builds the tools, some minutes)
@@ -72,6 +74,14 @@ fmt: ## format the code as lint wants it
 
 bench: ## measure against bare etcd puts
 	$(GO) run ./bench
+
+chaos: ## as root: daemons on a cluster for DURATION (10m) while everything around them breaks; SEED repeats a run
+	@sh scripts/prepare </dev/null
+	$(GO) run ./chaos --duration $(DURATION) $(if $(SEED),--seed $(SEED))
+
+powercut: ## as root: cut the power of two hosts with real engines CUTS (100) times each; SEED repeats a run
+	@sh scripts/prepare </dev/null
+	$(GO) test -count=1 -timeout 24h -v -run '^TestPowerCut$$' ./e2e -cuts $(CUTS) $(if $(SEED),-seed $(SEED))
 
 fuzz: ## run every fuzz target for FUZZTIME (30s)
 	@grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do \

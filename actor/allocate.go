@@ -86,6 +86,8 @@ func (p *Pool) kindOf(t *allocateTask) events.Kind {
 	switch {
 	case t.ask.Asking == AskGateway:
 		return events.Gateway
+	case t.ask.Asking == AskAuxiliary:
+		return events.Auxiliary
 	case t.ask.Asking == AskEndpoint || t.ref.Space == events.Global || !t.ask.Address.IsValid():
 		return events.Endpoint
 	}

@@ -111,6 +111,7 @@ type grantPlan struct {
 	seen      events.Guards
 	readAt    int64
 	common    bool  // the grant is one for all who ask: see planJoin
+	dockers   bool  // Docker has the grant already, whatever becomes of the plan: see reopen
 	only      bool  // seen holds every grant of the pool, and no other may come before
 	openSince int64 // the revision at which the grant was opened; 0: it is still to be committed
 }
@@ -345,14 +346,14 @@ func (h *Host) commitGrant(ctx context.Context, plan grantPlan) (revision int64,
 
 // settleGrant finds out what became of a grant whose requester was refused
 // because the store was silent. If it was opened, it is closed again, unless
-// others may have been told of it.
+// others may have been told of it, or Docker was long ago.
 func (h *Host) settleGrant(p etcdlog.Proposal, plan grantPlan) {
 	ref := plan.ref
 	record, err := h.writer.Close(h.life, p.Stream, p.ID)
 	switch {
 	case err != nil:
 		h.logger.Error().Err(err).Stringer("grant", ref.Grant).Msg("what became of a grant is not known: reconciliation will have to find out")
-	case !record.Void() && !plan.common:
+	case !record.Void() && !plan.common && !plan.dockers:
 		h.takeBack(ref)
 	}
 }

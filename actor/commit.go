@@ -135,11 +135,12 @@ func (p *Pool) redecide(s *step) {
 func (p *Pool) dispatch(steps []*step) {
 	proposal := etcdlog.Proposal{ID: p.writer.Log().Clock.NewID(), Stream: events.PoolStream(p.id), Seen: events.NewGuards()}
 	proposal.Seen.Pool, proposal.SeenAt = p.state.Pool(), p.state.Revision()
+	now, _ := p.writer.Log().Clock.Stamp()
 	for _, s := range steps {
 		if s.layOut != nil {
 			proposal.Events = append(proposal.Events, *s.layOut)
 		}
-		proposal.Events = append(proposal.Events, s.told())
+		proposal.Events = append(proposal.Events, s.told(now))
 		if s.follow != nil {
 			proposal.Events = append(proposal.Events, s.follow)
 		}
@@ -169,16 +170,16 @@ func (p *Pool) dispatch(steps []*step) {
 }
 
 // told is the step's event as it goes into the log: a release that had to wait for
-// the store, with the moment that Docker released.
-func (s *step) told() events.Event {
+// the store, with the moment that Docker released, by the clock that says what is now.
+func (s *step) told(now time.Time) events.Event {
 	released, is := s.event.(events.AddressReleased)
 	t, asked := s.task.(*releaseTask)
 	if !is || !asked || t.came.IsZero() {
 		return s.event
 	}
-	// Both on the clock that the commit has: the wall's may have jumped in between.
+	// On the clock that the commit has: the wall's may have jumped in between.
 	if late := time.Since(t.came); late > delay {
-		released.At = time.Now().Add(-late).UTC().Truncate(time.Microsecond)
+		released.At = now.Add(-late).UTC().Truncate(time.Microsecond)
 	}
 	return released
 }

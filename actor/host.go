@@ -61,6 +61,8 @@ type Host struct {
 	carriers context.Context //nolint:containedctx // their span, which ends before that of the pools
 	putDown  context.CancelFunc
 
+	unlooked unlooked
+
 	doomed chan error // why the host cannot go on; capacity 1
 
 	mu       sync.Mutex
@@ -228,7 +230,7 @@ func (h *Host) CatchUp(ctx context.Context) (int64, error) {
 		if !slices.ContainsFunc(h.Stats(), func(s Stats) bool { return s.Revision < revision }) {
 			break
 		}
-		if err := h.log.CatchUp(ctx); err != nil {
+		if err := h.log.CatchUp(ctx, ""); err != nil {
 			return revision, err
 		}
 		select {
@@ -367,13 +369,21 @@ func (h *Host) RequestAddress(ctx context.Context, ref Ref, ask AddressRequest) 
 	if err := h.present(); err != nil {
 		return Answer{}, err
 	}
+	if ask.Asking == AskEndpoint && h.Unlooked(ref.Grant) {
+		return Answer{}, ErrUnlooked
+	}
 	allocate := func() task { return &allocateTask{request: newRequest(ctx), ref: ref, ask: ask} }
 	answer, err := h.toPool(ref, allocate)
 	if !errors.Is(err, ErrNoGrant) || ref.Host != h.writer.Host() && ref.Host != "" {
 		return answer, err
 	}
+	h.unlooked.reopened(ref.Grant) // nobody is faster than the look
 	if err := h.reopen(ctx, ref); err != nil {
 		return Answer{}, err
+	}
+	// Again: a look may have begun before the grant was open.
+	if h.unlooked.reopened(ref.Grant) && ask.Asking == AskEndpoint {
+		return Answer{}, ErrUnlooked
 	}
 	return h.toPool(ref, allocate)
 }

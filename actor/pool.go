@@ -339,7 +339,7 @@ func (p *Pool) nudge() {
 	p.spawn(func() {
 		for pause := 2 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 			// Its failure is the watch's too, which is followed elsewhere.
-			_ = p.writer.Log().CatchUp(p.life)
+			_ = p.writer.Log().CatchUp(p.life, events.PoolStream(p.id))
 			select {
 			case <-time.After(pause):
 			case <-p.life.Done():

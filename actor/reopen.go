@@ -52,7 +52,7 @@ func (h *Host) planReopen(ctx context.Context, ref Ref) (grantPlan, error) {
 	if err != nil {
 		return grantPlan{}, err
 	}
-	plan := grantPlan{ref: ref, seen: events.NewGuards(), readAt: readAt}
+	plan := grantPlan{ref: ref, seen: events.NewGuards(), readAt: readAt, dockers: true}
 	if entry == nil {
 		request := h.again(pools, ref)
 		if err := h.refuseOverlap(ctx, request, takenFor(request, pools)); err != nil {

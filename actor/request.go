@@ -60,9 +60,10 @@ type Asking uint8
 
 // The ways of asking.
 const (
-	AskPlain    Asking = iota // nothing, or an address alone
-	AskGateway                // with the gateway option
-	AskEndpoint               // with a MAC or an endpoint name
+	AskPlain     Asking = iota // nothing, or an address alone
+	AskGateway                 // with the gateway option
+	AskEndpoint                // with a MAC or an endpoint name
+	AskAuxiliary               // for who knows that it is one: Docker puts it as AskPlain
 )
 
 // AddressRequest is a RequestAddress within a grant.

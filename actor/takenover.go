@@ -199,13 +199,15 @@ func endsGrants(r events.Record) bool {
 
 // Reopen opens a grant of this host again, for who has seen that Docker still has its
 // network; one that is open stays as it is. What its closing took of the network's
-// gateway and auxiliary addresses comes back with it, as far as nobody else has it. The
-// errors are those of [Host.RequestPool].
+// gateway and auxiliary addresses comes back with it, as far as nobody else has it; what its
+// containers use is looked for before anything is given out through it. The errors are
+// those of [Host.RequestPool].
 func (h *Host) Reopen(ctx context.Context, ref Ref) error {
 	ctx, cancel := h.within(ctx)
 	defer cancel()
 	if err := h.present(); err != nil {
 		return err
 	}
+	h.unlooked.reopened(ref.Grant) // before anybody can ask through it
 	return h.reopen(ctx, ref)
 }

@@ -64,6 +64,7 @@ func (r recollection) take(e events.Event) {
 	case events.AddressAttributed:
 		e.Attribution = richer(e.Attribution, r.told[e.Allocation].Attribution)
 		r.told[e.Allocation] = e
+	default:
 	}
 }
 

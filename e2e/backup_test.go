@@ -40,6 +40,8 @@ func TestRestored(t *testing.T) {
 	// What the backup does not know.
 	a.run(t, "c3", "web")
 	a.run(t, "c4", "web")
+	a.create(t, "later", "--subnet", "10.51.0.0/24", "--ipam-opt", "pick=lowest")
+	a.run(t, "c6", "later")
 	a.MustDocker(t, "rm", "-f", "c1")
 	used, _ := a.dockerSays(t)
 
@@ -53,18 +55,28 @@ func TestRestored(t *testing.T) {
 	a.must(t, "adopt", "--store", "--yes")
 	a.start(t)
 	a.run(t, "c5", "web") // at once: what c3 and c4 use is not given to it
+	// The log knows nothing of this network: its addresses are looked at first.
+	await(t, "an address on a network that is younger than the backup", func() (bool, error) {
+		_, err := a.Docker("run", "-d", "--name", "c7", "--network", "later", lab.Image)
+		if err != nil {
+			a.MustDocker(t, "rm", "-f", "c7")
+		}
+		return err == nil, nil
+	})
 	heals(t, a, "a restore")
 	if now := past(); now != was {
 		t.Errorf("the past was\n%s\nand is\n%s", was, now)
 	}
-	mine, _ := a.addresses(t, "c5", "web")
-	for _, f := range used {
-		if f.Address == mine {
-			t.Errorf("%s was in use, and was given to c5", mine)
+	for name, network := range map[string]string{"c5": "web", "c7": "later"} {
+		mine, _ := a.addresses(t, name, network)
+		for _, f := range used {
+			if f.Address == mine {
+				t.Errorf("%s was in use, and was given to %s", mine, name)
+			}
 		}
 	}
-	for _, name := range []string{"c3", "c4"} {
-		addr, _ := a.addresses(t, name, "web")
+	for name, network := range map[string]string{"c3": "web", "c4": "web", "c6": "later"} {
+		addr, _ := a.addresses(t, name, network)
 		if got := ends(t, a, addr); got != "held" {
 			t.Errorf("%s of %s: %s", addr, name, got)
 		}

@@ -40,6 +40,7 @@ var refusals = []struct {
 	{actor.ErrStoreSilent, "store_silent", "check that etcd is up and has a leader, then try again"},
 	{etcdlog.ErrUnknown, "store_silent", "check that etcd is up and has a leader, then try again"},
 	{ErrStarting, "starting", "check that etcd is up, and ipamlog's log"},
+	{actor.ErrUnlooked, "unlooked", "try again in a moment, and see ipamlog's log if that goes on"},
 	{ErrUnlooked, "unlooked", "try again in a moment, once Docker answers"},
 	{ErrPoolID, "bad_request", "create the network again"},
 	{ErrOption, "bad_request", ""},

@@ -46,6 +46,7 @@ func TestRefusals(t *testing.T) {
 		{etcdlog.ErrRejected, "rejected", "The store refused (%s): check"},
 		{etcdlog.ErrUnknown, "store_silent", "The store did not answer (%s): check that etcd"},
 		{plugin.ErrStarting, "starting", "Ipamlog is starting and waits for its store (%s): check that etcd"},
+		{actor.ErrUnlooked, "unlooked", "Ipamlog had lost this network, and is looking which addresses its containers use (%s): try again"},
 		{plugin.ErrUnlooked, "unlooked", "The store is another one, and what this host's containers use was not looked at yet (%s): try again"},
 		{plugin.ErrPoolID, "bad_request", "Not a PoolID of ipamlog (%s): create"},
 		{plugin.ErrOption, "bad_request", "Invalid option (%s)"},

@@ -52,6 +52,9 @@ type Host interface {
 	CloseUnused(ctx context.Context, ref actor.Ref, since time.Time) (bool, error)
 	TakenAway(ctx context.Context) ([]actor.Opened, error)
 	Reopen(ctx context.Context, ref actor.Ref) error
+	LookAfterReopening(look func())
+	Unlooked(grant events.ID) bool
+	Looked(began time.Time)
 	AllocateAgain(ctx context.Context, ref actor.Ref, ask actor.AddressRequest) (actor.Answer, error)
 }
 
@@ -78,6 +81,7 @@ type Reconciler struct {
 
 	first        bool          // see LookFirst; false after the first look
 	looked       chan struct{} // closed by the first look
+	soon         chan struct{} // capacity 1: look at once
 	looks        atomic.Uint64
 	counted      map[string]*atomic.Uint64 // by what became of it
 	suspectedNow atomic.Int64
@@ -94,7 +98,7 @@ type use struct {
 func New(o Options) *Reconciler {
 	r := &Reconciler{
 		Options: o, suspected: map[events.ID]time.Time{}, unused: map[events.ID]time.Time{}, strange: map[use]time.Time{},
-		reported: map[any]bool{}, counted: map[string]*atomic.Uint64{}, looked: make(chan struct{}),
+		reported: map[any]bool{}, counted: map[string]*atomic.Uint64{}, looked: make(chan struct{}), soon: make(chan struct{}, 1),
 	}
 	for _, what := range []string{"suspected", "cleared", "reclaimed", "allocated", "conflicted", "closed", "reopened"} {
 		r.counted[what] = &atomic.Uint64{}
@@ -113,6 +117,14 @@ func (r *Reconciler) Looked() <-chan struct{} { return r.looked }
 // Run looks until ctx ends.
 func (r *Reconciler) Run(ctx context.Context, host Host) {
 	r.host = host
+	if r.Mode == Fix {
+		host.LookAfterReopening(func() {
+			select {
+			case r.soon <- struct{}{}:
+			default:
+			}
+		})
+	}
 	looked := sync.OnceFunc(func() { close(r.looked) })
 	for {
 		pause := r.Every
@@ -125,6 +137,7 @@ func (r *Reconciler) Run(ctx context.Context, host Host) {
 		}
 		select {
 		case <-time.After(pause):
+		case <-r.soon:
 		case <-ctx.Done():
 			return
 		}
@@ -160,7 +173,11 @@ func (r *Reconciler) look(ctx context.Context) error {
 	v.judgeNetworks(ctx)
 	v.judgeHoldings(ctx)
 	v.judgeUses(ctx)
+	v.judgeOwn(ctx)
 	v.judgeGrants(ctx)
+	if !v.failed {
+		r.host.Looked(began)
+	}
 	r.reported = v.mentioned
 	return nil
 }

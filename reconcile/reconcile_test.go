@@ -246,8 +246,8 @@ func TestHomeless(t *testing.T) {
 // TestReport changes nothing, and says each thing once.
 func TestReport(t *testing.T) {
 	b := newBed(t, reconcile.Report)
-	a := b.ask(1)
 	b.engine.change(func() { b.engine.networks = nil })
+	a := b.ask(1)
 	eventually(t, "the report", func() bool {
 		return b.said.count(`"would_be":"suspected"`) > 0 && b.said.count(`"would_be":"closed"`) > 0
 	})

@@ -21,6 +21,7 @@ import (
 type view struct {
 	*Reconciler
 	Mode     Mode // what is done now
+	failed   bool // something that is used could not be allocated: it is tried again
 	began    time.Time
 	seen     []engine.Network
 	holdings []actor.Holding
@@ -169,7 +170,7 @@ func (v *view) judgeUses(ctx context.Context) {
 				u := use{addr, n.ID, e.ID}
 				now[u] = true
 				switch {
-				case !ripe(v, v.strange, u) && !v.first:
+				case !ripe(v, v.strange, u) && !v.atOnce(grants):
 				case len(grants) == 1:
 					v.allocate(ctx, u, grants[0], n, e)
 				default:
@@ -263,6 +264,7 @@ func (v *view) allocate(ctx context.Context, u use, g actor.Opened, n engine.Net
 	case errors.IsAny(err, actor.ErrInUse, actor.ErrSetAside):
 		v.once(u, func() { v.clash(ctx, u, g, n, e) })
 	case ctx.Err() == nil && !errors.Is(err, actor.ErrNoGrant):
+		v.failed = true
 		log(v.Logger.Warn()).Err(err).Msg("an address that the engine uses could not be allocated to it")
 	}
 }

@@ -4,12 +4,15 @@ package etcdlog
 
 import (
 	"context"
+	"strconv"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/errors"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/ipamlog/ipamlog/events"
 )
@@ -109,7 +112,9 @@ func (l *Log) watch(ctx context.Context, prefix string, after int64, handle func
 	if own < 0 {
 		return errors.Wrapf(rpctypes.ErrCompacted, "revision %d was before the store was restored", after)
 	}
-	ctx, cancel := context.WithCancel(watchContext(ctx))
+	number, leave := l.watches.join(prefix)
+	defer leave()
+	ctx, cancel := context.WithCancel(watchContext(ctx, number))
 	defer cancel()
 	for resp := range l.client.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(own+1), clientv3.WithFilterDelete(), clientv3.WithProgressNotify()) {
 		if err := resp.Err(); err != nil {
@@ -155,13 +160,66 @@ func (l *Log) recordOf(kv *mvccpb.KeyValue) (events.Record, error) {
 	return l.decodeRecord(kv)
 }
 
-// CatchUp asks the store to tell all followers how far they are; it answers
-// through their updates, and may have to be asked again.
-func (l *Log) CatchUp(ctx context.Context) error {
-	return errors.Wrap(l.client.RequestProgress(watchContext(ctx)), "ask how far the watch is")
+// CatchUp asks the store to tell the followers of a stream how far they are, or all of
+// them where it is empty; it answers through their updates, and may have to be asked
+// again.
+func (l *Log) CatchUp(ctx context.Context, of events.Stream) error {
+	prefix := ""
+	if of != "" {
+		prefix = l.keys.stream(of)
+	}
+	for _, number := range l.watches.of(prefix) {
+		if err := l.client.RequestProgress(watchContext(ctx, number)); err != nil {
+			return errors.Wrap(err, "ask how far the watch is")
+		}
+	}
+	return nil
 }
 
-// watchContext makes all watches end, and begin again elsewhere, when their
-// member of etcd has lost the leader. Watches and progress requests meet only
-// when they ask with the same metadata.
-func watchContext(ctx context.Context) context.Context { return clientv3.WithRequireLeader(ctx) }
+// watchKey tells watches apart in what goes to etcd with them.
+const watchKey = "ipamlog-watch"
+
+// watchContext makes a watch end, and begin again elsewhere, when its member of etcd
+// has lost the leader. It also gives the watch a gRPC stream of its own: what etcd
+// tells of progress goes to all watches on a stream, and may overtake the beginning of
+// one that has not been told its past yet, which would then take that for seen.
+// Watches and progress requests meet only when they ask with the same metadata.
+func watchContext(ctx context.Context, number int) context.Context {
+	return clientv3.WithRequireLeader(metadata.AppendToOutgoingContext(ctx, watchKey, strconv.Itoa(number)))
+}
+
+// watches are those that run. Safe for concurrent use.
+type watches struct {
+	mu   sync.Mutex
+	last int
+	open map[int]string // what is watched
+}
+
+func (w *watches) join(prefix string) (number int, leave func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.open == nil {
+		w.open = map[int]string{}
+	}
+	w.last++
+	number = w.last
+	w.open[number] = prefix
+	return number, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.open, number)
+	}
+}
+
+// of lists the watches of a prefix, or all.
+func (w *watches) of(prefix string) []int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var numbers []int
+	for number, watched := range w.open {
+		if prefix == "" || watched == prefix {
+			numbers = append(numbers, number)
+		}
+	}
+	return numbers
+}

@@ -157,7 +157,7 @@ func TestCatchUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the follower past a revision of another pool", func() bool {
-		if err := f.log.CatchUp(t.Context()); err != nil {
+		if err := f.log.CatchUp(t.Context(), ""); err != nil {
 			t.Fatal(err)
 		}
 		return f.revision() >= elsewhere.Header.Revision

@@ -89,6 +89,9 @@ func (w *Writer) wrote(r events.Record) {
 // for then. It returns [ErrOtherMachine], [ErrHostAlive], [ErrUnknown] or
 // [ErrRejected].
 func (l *Log) Join(ctx context.Context, name string, p Presence, lease clientv3.LeaseID, dead func(Presence) bool) (*Writer, error) {
+	if err := l.tellTime(ctx); err != nil {
+		return nil, errors.Mark(err, ErrUnknown)
+	}
 	w := &Writer{log: l}
 	w.host.Store(&host{name: name, version: p.Version})
 	if err := w.Rejoin(ctx, p, lease, dead); err != nil {
@@ -102,16 +105,25 @@ func (l *Log) Join(ctx context.Context, name string, p Presence, lease clientv3.
 // only the host's present daemon may. by is the program's version. It reads the
 // catalogue's stream, to know the running time.
 func (l *Log) Operator(ctx context.Context, name, by string) (*Writer, error) {
-	joined, err := l.Since(ctx, events.Catalogue, time.UnixMilli(0))
-	if err != nil {
-		return nil, errors.Wrap(err, "look what time it is in the log")
-	}
-	for _, r := range joined {
-		l.Clock.Seen(r.Commit, false)
+	if err := l.tellTime(ctx); err != nil {
+		return nil, err
 	}
 	w := &Writer{log: l}
 	w.host.Store(&host{name: name, version: by})
 	return w, nil
+}
+
+// tellTime tells the clock how late it is in the log, as far as the catalogue's stream
+// says: a clock that knows nothing of the log believes what the machine says.
+func (l *Log) tellTime(ctx context.Context) error {
+	joined, err := l.Since(ctx, events.Catalogue, time.UnixMilli(0))
+	if err != nil {
+		return errors.Wrap(err, "look what time it is in the log")
+	}
+	for _, r := range joined {
+		l.Clock.Seen(r.Commit, false)
+	}
+	return nil
 }
 
 // Alive lists the hosts of which a daemon is present.

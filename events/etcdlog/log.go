@@ -30,7 +30,8 @@ type Log struct {
 	// reading is how long one read waits for its answer.
 	reading time.Duration
 
-	echoes echoes
+	echoes  echoes
+	watches watches
 
 	// identity is the store's as it was last read. Every commit demands that it is
 	// still there: the store may be replaced under a connection. Nil before it was
