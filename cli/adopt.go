@@ -59,10 +59,13 @@ Exit status: 0 done; 1 failed, or not confirmed; 2 wrong usage.`,
 				return Usagef("adopt takes one of --store, --host NAME and --format N: see ipamlog adopt --help")
 			}
 			if format != 0 && (format < etcdlog.OldestFormat || format > etcdlog.Format) {
-				return Usagef("this ipamlog knows the formats %d to %d", etcdlog.OldestFormat, etcdlog.Format)
+				return Usagef("this ipamlog knows the formats %d to %d, not %d: name one of them with --format", etcdlog.OldestFormat, etcdlog.Format, format)
 			}
 			cfg, err := Config(cmd)
 			if err != nil {
+				return err
+			}
+			if err := mayHaveStore(cfg, adoptStore); err != nil {
 				return err
 			}
 			client, done, err := openStore(cmd.Context(), cfg)
@@ -74,11 +77,16 @@ Exit status: 0 done; 1 failed, or not confirmed; 2 wrong usage.`,
 			confirm := func(format string, args ...any) error { return confirmed(cmd, yes, format, args...) }
 			switch {
 			case format != 0:
-				return takeFormat(cmd.Context(), log, format, confirm)
+				err = takeFormat(cmd.Context(), log, format, confirm)
 			case adoptStore:
-				return takeStore(cmd.Context(), cfg, log, confirm)
+				err = takeStore(cmd.Context(), cfg, log, confirm)
+			default:
+				err = takeHost(cmd.Context(), log, host, build, confirm)
 			}
-			return takeHost(cmd.Context(), log, host, build, confirm)
+			if errors.Is(err, etcdlog.ErrNoStore) {
+				return noLog(cfg)
+			}
+			return store.Explain(err, client)
 		},
 	}
 	cmd.Flags().BoolVar(&adoptStore, "store", false, "accept the store that is there now")
@@ -86,6 +94,21 @@ Exit status: 0 done; 1 failed, or not confirmed; 2 wrong usage.`,
 	cmd.Flags().IntVar(&format, "format", 0, "put the store into format `N`")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd
+}
+
+// mayHaveStore refuses a data directory where there never was a store: to reach one
+// there would be to make it, in a directory that is perhaps a slip of the pen.
+func mayHaveStore(cfg config.Config, adoptStore bool) error {
+	if len(cfg.ClusterStore) > 0 || embedded.Exists(cfg.DataDir) {
+		return nil
+	}
+	if adoptStore {
+		// One that was lost, and is to begin anew, is remembered.
+		if _, known, err := store.Recollect(cfg.DataDir); known || errors.Is(err, store.ErrMemory) {
+			return nil
+		}
+	}
+	return errors.Newf("there is no store in the data directory %s: name the right one with --data-dir, or the cluster with --cluster-store", cfg.DataDir)
 }
 
 // openStore reaches the store, and runs the embedded one for as long as it is

@@ -7,7 +7,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cockroachdb/errors"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ipamlog/ipamlog/render"
 	"github.com/ipamlog/ipamlog/replay"
@@ -94,7 +96,33 @@ func refuseShells(root *cobra.Command) {
 			return nil
 		}
 		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		for _, shell := range cmd.Commands() {
+			shell.Args = asUsage(shell.Args)
+		}
 	}
+}
+
+// wrongFlag explains an option that was given wrongly.
+func wrongFlag(cmd *cobra.Command, err error) error {
+	var invalid *pflag.InvalidValueError
+	if !errors.As(err, &invalid) {
+		return Usagef("%s: see %s --help", err.Error(), cmd.CommandPath())
+	}
+	flag, value := invalid.GetFlag(), invalid.GetValue()
+	var expected string
+	switch flag.Value.Type() {
+	case "bool":
+		expected = "write --" + flag.Name + " alone, or with =true or =false"
+	case "int":
+		expected = "write a whole number"
+	case "float64":
+		expected = "write a number such as 2 or 0.5"
+	case "duration":
+		expected = "write a time such as 10s or 2m"
+	default: // one of ours, whose error says what to write
+		return Usagef("--%s: %s", flag.Name, invalid.Unwrap())
+	}
+	return Usagef("--%s cannot be %q: %s", flag.Name, value, expected)
 }
 
 // none demands that there is no argument.

@@ -66,9 +66,7 @@ do; 2 wrong usage; 3 what was asked for does not exist.`,
 	if err := root.RegisterFlagCompletionFunc("output", completeFormats); err != nil {
 		panic(err) // the flag was registered two lines above
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return Usagef("%s: see %s --help", err.Error(), cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(wrongFlag)
 	root.SetHelpCommand(helpCommand())
 	root.AddCommand(
 		poolsCommand(), holdersCommand(), whoCommand(), historyCommand(), replayCommand(), diffCommand(), tailCommand(), exportCommand(), verifyCommand(), enrichCommand(),
@@ -93,7 +91,7 @@ func asUsage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		err := check(cmd, args)
 		if err != nil && !errors.Is(err, ErrUsage) {
-			return Usagef("%s: see %s --help", err.Error(), cmd.CommandPath())
+			return Usagef("%s does not take %q: see %s --help", cmd.CommandPath(), strings.Join(args, " "), cmd.CommandPath())
 		}
 		return err
 	}

@@ -277,7 +277,7 @@ func TestCreateNetworkCommand_usage(t *testing.T) {
 		"--bridge br0/1":     `"br0/1" cannot be a device's name: choose a --bridge of 1 to 15 characters such as br0`,
 		"--name -x":          `"-x" cannot be the name of a Docker network: choose a --name of letters, digits and any of _ . - that starts with a letter or digit`,
 		"--name a/b":         `"a/b" cannot be the name of a Docker network: choose a --name of letters, digits and any of _ . - that starts with a letter or digit`,
-		"--mtu large":        `invalid argument "large" for "--mtu" flag: strconv.ParseInt: parsing "large": invalid syntax: see act create-network --help`,
+		"--mtu large":        `--mtu cannot be "large": write a whole number`,
 		"now":                "act create-network takes no arguments: see act create-network --help",
 		"--engine off":       "create-network asks Docker, and --engine is off: name Docker's API with --engine",
 		"--uplink eth0 --no": "unknown flag: --no: see act create-network --help",

@@ -135,9 +135,12 @@ func (s *session) enrich(ctx context.Context, f enrichFlags, args []string) erro
 	if len(args) > 0 && args[0] != "-" {
 		file, err := os.Open(args[0])
 		if err != nil {
-			return errors.Wrap(err, "open the log")
+			return errors.Newf("the log cannot be read, name another file: %v", err)
 		}
 		defer file.Close()
+		if is, err := file.Stat(); err == nil && is.IsDir() {
+			return errors.Newf("the log cannot be read, name another file: %s is a directory", args[0])
+		}
 		log = file
 	}
 	if o.History, err = s.history(ctx); err != nil {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/cockroachdb/errors"
 	"github.com/spf13/cobra"
@@ -90,7 +91,11 @@ func readDump(path string, stdin io.Reader) (legacy.Dump, error) {
 		return legacy.Dump{}, errors.Newf("the dump cannot be read, name another file: %v", err)
 	}
 	defer func() { _ = file.Close() }()
-	return legacy.Read(file)
+	dump, err := legacy.Read(file)
+	if errors.Is(err, syscall.EISDIR) {
+		return dump, errors.Newf("the dump cannot be read, name another file: %s is a directory", path)
+	}
+	return dump, err
 }
 
 // leave leaves the pools out of a dump that have a subnet, written with or without
@@ -134,7 +139,10 @@ func (s *session) imported(plan *operator.Import, dryRun bool) error {
 			return errors.Wrap(err, "print what was imported")
 		}
 	}
-	if dryRun {
+	switch {
+	case len(plan.Pools) == 0:
+		s.note("there is nothing in the dump to import")
+	case dryRun:
 		s.note("nothing was written: leave out --dry-run to do it")
 	}
 	return nil

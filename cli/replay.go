@@ -5,6 +5,7 @@ package cli
 import (
 	"context"
 	"io"
+	"math"
 	"os"
 	"os/signal"
 	"syscall"
@@ -48,7 +49,7 @@ POOL means several pools; 3 there was no such pool.`,
 		if stepping && when != "" {
 			return Usagef("--at is one moment and --from and --to are two: leave one or the others out")
 		}
-		if speed <= 0 {
+		if speed <= 0 || math.IsNaN(speed) {
 			return Usagef("--speed %g is no speed: write one above 0", speed)
 		}
 		h, err := s.history(ctx)

@@ -84,7 +84,11 @@ type emptyStore func(ctx context.Context, s *session) (etcdlog.Store, error)
 
 // wantLog refuses it.
 func wantLog(_ context.Context, s *session) (etcdlog.Store, error) {
-	return etcdlog.Store{}, errors.Newf("there is no ipamlog log below %s in this store: start `ipamlog serve` on it once, or name the right place with --prefix", s.cfg.Prefix)
+	return etcdlog.Store{}, noLog(s.cfg)
+}
+
+func noLog(cfg config.Config) error {
+	return errors.Newf("there is no ipamlog log below %s in this store: start `ipamlog serve` on it once, or name the right place with --prefix", cfg.Prefix)
 }
 
 // beginLog begins one: ranges may be laid out before the first daemon starts.

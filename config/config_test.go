@@ -225,7 +225,9 @@ func TestLoad_refused(t *testing.T) {
 		"nested below a known name": {asked{file: "socket:\n  path: /x\n"}, `"socket.path" in FILE is no option`},
 		"config in the file":        {asked{file: "config: /x\n"}, `"config" in FILE is no option`},
 		"no YAML":                   {asked{file: "prefix: [\n"}, `the configuration file FILE is not a list of NAME: VALUE in YAML; mend it`},
-		"a list":                    {asked{file: "- a\n"}, `is not a list of NAME: VALUE in YAML`},
+		"a list":                    {asked{file: "- a\n"}, `the configuration file FILE is not a list of NAME: VALUE in YAML; mend it: yaml: line 1: something else is there`},
+		"a word":                    {asked{file: "a\n"}, `mend it: yaml: line 1: something else is there`},
+		"more than anybody writes":  {asked{file: strings.Repeat("# no end\n", 200_000)}, `the configuration file cannot be read; mend it or name another with --config: FILE: it has more than 1048576 bytes`},
 		"twice":                     {asked{file: "prefix: /a/\nprefix: /b/\n"}, `already defined`},
 		"no such file":              {asked{args: []string{"--config", "/nowhere/c.yaml"}}, `cannot be read; mend it or name another with --config: open /nowhere/c.yaml`},
 		"no such file by variable":  {asked{environ: []string{"IPAMLOG_CONFIG=/nowhere/c.yaml"}}, `open /nowhere/c.yaml`},
@@ -258,6 +260,7 @@ func TestLoad_refused(t *testing.T) {
 		"two passwords":             {asked{environ: []string{"IPAMLOG_USER=u", "IPAMLOG_PASSWORD=hunter2", "IPAMLOG_PASSWORD_FILE=/p"}}, `IPAMLOG_PASSWORD and IPAMLOG_PASSWORD_FILE are both given; leave one out`},
 		"no password file":          {asked{args: []string{"--user", "u", "--password-file", "/nowhere/p"}}, `the password file cannot be read; mend it or name another with --password-file: open /nowhere/p`},
 		"empty password file":       {asked{args: []string{"--user", "u", "--password-file", os.DevNull}}, `the password file ` + os.DevNull + ` is empty`},
+		"endless password file":     {asked{args: []string{"--user", "u", "--password-file", "/dev/zero"}}, `the password file cannot be read; mend it or name another with --password-file: /dev/zero: it has more than 1048576 bytes`},
 		"no data directory":         {asked{args: []string{"--data-dir", ""}}, `there is no directory to keep data in; name one with --data-dir`},
 	} {
 		t.Run(name, func(t *testing.T) {

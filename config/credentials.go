@@ -3,8 +3,8 @@
 package config
 
 import (
-	"os"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/cockroachdb/errors"
 )
@@ -32,13 +32,16 @@ func (l layer) credentials(values map[string]any) error {
 // ReadPassword returns what a password file holds but the line break at its end,
 // which editors put there.
 func ReadPassword(path string) (Secret, error) {
-	text, err := os.ReadFile(path)
+	text, err := readFile(path)
 	if err != nil {
 		return "", errors.Newf("the password file cannot be read; mend it or name another with --password-file: %v", err)
 	}
 	password := strings.TrimRight(string(text), "\r\n")
 	if password == "" {
 		return "", errors.Newf("the password file %s is empty; write the password into it", path)
+	}
+	if !utf8.ValidString(password) {
+		return "", errors.Newf("the password file %s holds something else than text; write the password into it", path)
 	}
 	return Secret(password), nil
 }

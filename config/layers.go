@@ -4,12 +4,12 @@ package config
 
 import (
 	"io/fs"
+	"regexp"
 	"strings"
 
 	"github.com/cockroachdb/errors"
 	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/env/v2"
-	"github.com/knadh/koanf/providers/file"
 	"github.com/knadh/koanf/providers/posflag"
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
@@ -61,15 +61,15 @@ func fileLayer(path string) layer {
 		return layer{}
 	}
 	return layer{
-		provider: file.Provider(path),
+		provider: bounded(path),
 		parser:   yaml.Parser(),
 		place:    func(o option) string { return o.name + " in " + path },
 		failed: func(err error) error {
-			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+			if pathErr := new(fs.PathError); errors.As(err, &pathErr) || errors.Is(err, errTooLarge) {
 				return errors.Newf("the configuration file cannot be read; mend it or name another with --config: %v", err)
 			}
 			return errors.Newf("the configuration file %s is not a list of NAME: VALUE in YAML; mend it: %s",
-				path, strings.Join(strings.Fields(err.Error()), " "))
+				path, withoutTypes(strings.Join(strings.Fields(err.Error()), " ")))
 		},
 		strange: func(name string) error {
 			var names []string
@@ -80,6 +80,13 @@ func fileLayer(path string) layer {
 		},
 	}
 }
+
+// withoutTypes takes Go's types, and how YAML calls its own, out of what a parser says.
+func withoutTypes(said string) string {
+	return misfit.ReplaceAllString(strings.Replace(said, "yaml: unmarshal errors: ", "yaml: ", 1), "something else is there")
+}
+
+var misfit = regexp.MustCompile("cannot unmarshal .* into .*")
 
 // environmentLayer reads the variables. An empty one is as if it were not
 // there: that is how a Docker plugin's settings begin.

@@ -274,9 +274,16 @@ func (t *table) find(o *Options, names []string) error {
 	return nil
 }
 
-// brief lists the names of fields, not all if they are many.
+// brief lists the names of fields, not all if they are many, nor the whole of one that
+// is long: what has no header has its data there.
 func brief(names []string) string {
-	const most = 20
+	const most, longest = 20, 40
+	names = slices.Clone(names[:min(len(names), most+1)])
+	for i, name := range names {
+		if runes := []rune(name[:min(len(name), 4*(longest+1))]); len(runes) > longest {
+			names[i] = string(runes[:longest]) + "…"
+		}
+	}
 	if len(names) > most {
 		return strings.Join(names[:most], ", ") + ", …"
 	}

@@ -36,7 +36,7 @@ func ParseRange(start, end string) (Range, error) {
 	subnet := projection.NewSubnet(first)
 	switch {
 	case first.Addr().Is4() != last.Addr().Is4():
-		return Range{}, invalid("--ip-start %s and --ip-end %s are of different families", first, last)
+		return Range{}, invalid("--ip-start %s and --ip-end %s are of different families: write both as IPv4 or both as IPv6", first, last)
 	case first.Bits() != last.Bits():
 		return Range{}, invalid("--ip-start %s and --ip-end %s have subnets of different lengths: write both with the length that the subnet has", first, last)
 	case first.Masked() != last.Masked():

@@ -44,7 +44,7 @@ func ParseStretch(text string) (netipx.IPRange, error) {
 	case err != nil || err2 != nil || first.Zone() != "" || last.Zone() != "" || first.Is4In6() || last.Is4In6():
 		return netipx.IPRange{}, invalid("%q is neither an address nor a range such as 10.0.0.10-10.0.0.50", text)
 	case first.Is4() != last.Is4():
-		return netipx.IPRange{}, invalid("the ends of %s are of different families", text)
+		return netipx.IPRange{}, invalid("the ends of %s are of different families: write both as IPv4 or both as IPv6", text)
 	case last.Less(first):
 		return netipx.IPRange{}, invalid("%s ends before it begins: write %s-%s", text, last, first)
 	}

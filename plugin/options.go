@@ -139,7 +139,7 @@ func parseRange(word string) (netipx.IPRange, error) {
 	case err != nil || err2 != nil || first.Zone() != "" || last.Zone() != "" || first.Is4In6() || last.Is4In6():
 		return netipx.IPRange{}, errors.Newf("%q is no range such as 10.0.0.10-10.0.0.50", word)
 	case first.Is4() != last.Is4():
-		return netipx.IPRange{}, errors.Newf("the ends of %s are of different families", word)
+		return netipx.IPRange{}, errors.Newf("the ends of %s are of different families, write both as IPv4 or both as IPv6", word)
 	case last.Less(first):
 		return netipx.IPRange{}, errors.Newf("%s ends before it begins, write %s-%s", word, last, first)
 	}

@@ -167,9 +167,7 @@ func handle[Q, A any](s *Server, name string, call func(ipam.Ipam, *Q) (*A, erro
 		case len(body) == 0:
 			err = errors.Wrap(ErrRequest, "the body is empty, as after a broken connection: do again what you did")
 		default:
-			if err = json.Unmarshal(body, q); err != nil {
-				err = errors.Mark(errors.Wrap(err, "read the body"), ErrRequest)
-			}
+			err = unreadable(json.Unmarshal(body, q))
 		}
 		if err != nil {
 			_, sentence := refusal(err)
@@ -181,6 +179,20 @@ func handle[Q, A any](s *Server, name string, call func(ipam.Ipam, *Q) (*A, erro
 		s.answer(w, request, answer, err)
 		s.record(request, name, begun, err)
 	}
+}
+
+// unreadable explains a body to who typed it, without the types that it did not fit.
+func unreadable(err error) error {
+	var misfit *json.UnmarshalTypeError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &misfit) && misfit.Field != "":
+		return errors.Wrapf(ErrRequest, "%s cannot be %s: see Docker's IPAM plugin protocol", misfit.Field, misfit.Value)
+	case errors.As(err, &misfit):
+		return errors.Wrapf(ErrRequest, "the body is %s: send a JSON object, as Docker's IPAM plugin protocol has it", misfit.Value)
+	}
+	return errors.Wrapf(ErrRequest, "the body is no JSON (%v): send an object, as Docker's IPAM plugin protocol has it", err)
 }
 
 // answer sends what the driver said. An answer that cannot reach Docker any more

@@ -61,10 +61,10 @@ func TestWhatIsNoRequest(t *testing.T) {
 		{"PUT", "PUT", "/IpamDriver.RequestPool", `{}`, 405, "POST"},
 		{"nothing", "POST", "/IpamDriver.RequestPool", "", 400, "the body is empty"},
 		{"half", "POST", "/IpamDriver.RequestPool", `{"Pool":`, 400, "unexpected end"},
-		{"no JSON", "POST", "/IpamDriver.ReleasePool", "hello", 400, "invalid character"},
+		{"no JSON", "POST", "/IpamDriver.ReleasePool", "hello", 400, "the body is no JSON (invalid character"},
 		{"more behind it", "POST", "/IpamDriver.ReleasePool", `{}{}`, 400, "invalid character"},
-		{"a list", "POST", "/IpamDriver.RequestAddress", `[]`, 400, "cannot unmarshal"},
-		{"a number for a name", "POST", "/IpamDriver.RequestAddress", `{"PoolID":1}`, 400, "cannot unmarshal"},
+		{"a list", "POST", "/IpamDriver.RequestAddress", `[]`, 400, "the body is array: send a JSON object"},
+		{"a number for a name", "POST", "/IpamDriver.RequestAddress", `{"PoolID":1}`, 400, "(PoolID cannot be number: see Docker's IPAM plugin protocol)"},
 		{"too long", "POST", "/IpamDriver.ReleaseAddress", large, 413, "more than 65536 bytes"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

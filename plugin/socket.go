@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/errors"
@@ -53,7 +54,7 @@ func Listen(path, group string) (net.Listener, error) {
 	}
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, errors.Mark(errors.Wrap(err, "make the plugin socket's directory"), ErrSocket)
+		return nil, unmakeable(path, err)
 	}
 	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		_ = conn.Close()
@@ -66,7 +67,7 @@ func Listen(path, group string) (net.Listener, error) {
 	// its owner and mode, so that at no moment somebody else can open it.
 	private, err := os.MkdirTemp(dir, ".new")
 	if err != nil {
-		return nil, errors.Mark(errors.Wrap(err, "make the plugin socket"), ErrSocket)
+		return nil, unmakeable(path, err)
 	}
 	defer func() { _ = os.RemoveAll(private) }()
 	fresh := filepath.Join(private, "s")
@@ -75,7 +76,7 @@ func Listen(path, group string) (net.Listener, error) {
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: fresh, Net: "unix"})
 	if err != nil {
-		return nil, errors.Mark(errors.Wrap(err, "make the plugin socket"), ErrSocket)
+		return nil, unmakeable(path, err)
 	}
 	l.SetUnlinkOnClose(false)
 	for _, step := range []func() error{
@@ -85,10 +86,21 @@ func Listen(path, group string) (net.Listener, error) {
 	} {
 		if err := step(); err != nil {
 			_ = l.Close()
-			return nil, errors.Mark(errors.Wrap(err, "make the plugin socket"), ErrSocket)
+			return nil, unmakeable(path, err)
 		}
 	}
 	return &socket{UnixListener: l, path: path}, nil
+}
+
+// unmakeable says what to do about a socket that the system does not let be made.
+func unmakeable(path string, err error) error {
+	// Of what was tried the last step's reason is enough: the names on the way are
+	// our own.
+	var why syscall.Errno
+	if errors.As(err, &why) {
+		err = why
+	}
+	return errors.Mark(errors.Newf("the plugin socket %s cannot be made (%v): run this as root, or choose another --socket", path, err), ErrSocket)
 }
 
 // passed is the socket that systemd listens on for this process; nil if it does not.

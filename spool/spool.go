@@ -92,7 +92,7 @@ type Spool struct {
 // [ErrInUse] while another process has it open.
 func Open(dir string) (*Spool, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, errors.Wrap(err, "make the directory of the release spool")
+		return nil, errors.Newf("the directory of the release spool cannot be made, see what is in its place: %v", err)
 	}
 	s := &Spool{dir: dir}
 	var err error

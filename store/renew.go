@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/x509"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/cockroachdb/errors"
@@ -30,12 +31,15 @@ type renewing struct {
 
 // security returns what TLS needs; nil where none is asked for.
 func security(cfg config.Global, endpoints []string) (credentials.TransportCredentials, error) {
-	wanted := cfg.CACert != "" || cfg.Cert != ""
+	given := cfg.CACert != "" || cfg.Cert != ""
+	wanted := given || slices.ContainsFunc(endpoints, func(e string) bool { return strings.HasPrefix(e, "https://") })
 	for _, e := range endpoints {
-		if strings.HasPrefix(e, "http://") && wanted {
+		switch plain := strings.HasPrefix(e, "http://"); {
+		case plain && given:
 			return nil, errors.Newf("%s is an address without TLS, and certificates are given: write https://, or leave --cacert, --cert and --key out", e)
+		case plain && wanted:
+			return nil, errors.Newf("%s is an address without TLS, and another has it: write https:// before all of --cluster-store, or before none", e)
 		}
-		wanted = wanted || strings.HasPrefix(e, "https://")
 	}
 	// The first address decides: see etcd's Client.credentialsForEndpoint.
 	if !wanted || strings.HasPrefix(endpoints[0], "unix://") {
@@ -50,7 +54,7 @@ func security(cfg config.Global, endpoints []string) (credentials.TransportCrede
 func (r renewing) read() (credentials.TransportCredentials, error) {
 	now, err := r.files.ClientConfig()
 	if err != nil {
-		return nil, errors.Wrap(err, "read the certificates for etcd (--cacert, --cert, --key)")
+		return nil, errors.Wrap(err, "see that --cacert, --cert and --key are the right files, they cannot be read")
 	}
 	if now.RootCAs != nil && now.RootCAs.Equal(x509.NewCertPool()) {
 		return nil, errors.Newf("read the certificates for etcd: %s has none in it, name another with --cacert", r.files.TrustedCAFile)

@@ -50,6 +50,10 @@ func TestDial_sentences(t *testing.T) {
 			config.Global{ClusterStore: []string{"http" + strings.TrimPrefix(secure, "https")}, CACert: file("ca.pem")},
 			"%s is an address without TLS, and certificates are given: write https://, or leave --cacert, --cert and --key out",
 		},
+		"none for one of two": {
+			config.Global{ClusterStore: []string{"http://10.0.0.2:2379", "https://10.0.0.1:2379"}},
+			"http://10.0.0.2:2379 is an address without TLS, and another has it: write https:// before all of --cluster-store, or before none",
+		},
 		"another authority": {
 			config.Global{ClusterStore: []string{secure}, CACert: file("stranger.pem"), Cert: file("server.pem"), Key: file("server.key")},
 			"see that --cacert, --cert and --key are the right ones",

@@ -179,7 +179,7 @@ func TestDial_tls(t *testing.T) {
 		"no client certificate": {func(c *config.Global) { c.Cert, c.Key = "", "" }, "does not answer ("},
 		"another authority":     {func(c *config.Global) { c.CACert = file("stranger.pem") }, "x509: certificate signed by unknown authority)"},
 		"the system's roots":    {func(c *config.Global) { c.CACert, c.Cert, c.Key = "", "", "" }, "x509: certificate signed by unknown authority)"},
-		"no such file":          {func(c *config.Global) { c.CACert = file("none.pem") }, "read the certificates for etcd (--cacert, --cert, --key): "},
+		"no such file":          {func(c *config.Global) { c.CACert = file("none.pem") }, "see that --cacert, --cert and --key are the right files, they cannot be read: "},
 	} {
 		cfg := right
 		c.spoil(&cfg)
