@@ -58,7 +58,10 @@ func ParseRange(start, end string) (Range, error) {
 func parseEnd(flag, text string) (netip.Prefix, error) {
 	text = strings.TrimSpace(text)
 	p, err := netip.ParsePrefix(text)
-	if err == nil && !p.Addr().Is4In6() {
+	switch {
+	case err == nil && (p.Addr().IsLoopback() || p.Addr().IsMulticast()):
+		return netip.Prefix{}, invalid("%s %s is an address that nobody can have on a network: use one such as 10.0.0.10/24", flag, text)
+	case err == nil && !p.Addr().Is4In6():
 		return p, nil
 	}
 	if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" && !a.Is4In6() {

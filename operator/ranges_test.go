@@ -32,6 +32,8 @@ func TestParseRange(t *testing.T) {
 		{"10.0.0.9/32", "10.0.0.9/32", "10.0.0.9-10.0.0.9 of 10.0.0.9/32"},
 		{"10.0.0.9/24", "fd00::1/24", "!of different families"},
 		{"10.0.0.9", "10.0.0.10/24", "!lacks the length of its subnet: write it as 10.0.0.9/24"},
+		{"127.0.0.1/8", "127.0.0.9/8", "!nobody can have on a network"},
+		{"224.0.0.1/8", "224.0.0.9/8", "!nobody can have on a network"},
 		{"10.0.0.9/24", "fd00::1", "!write it as fd00::1/64"},
 		{"10.0.0.9/33", "10.0.0.10/24", "!--ip-start \"10.0.0.9/33\" is no address"},
 		{"10.0.0.9/24", "", "!--ip-end \"\" is no address"},

@@ -206,6 +206,8 @@ func readPoolRequest(q *ipam.RequestPoolRequest) (actor.PoolRequest, error) {
 			pool.V6, pool.Bits = prefix.Addr().Is6(), prefix.Bits()
 		case prefix.Addr().IsUnspecified():
 			return pool, errors.Wrapf(ErrRequest, "%s is no subnet, use one such as 10.1.0.0/24", prefix)
+		case prefix.Addr().IsLoopback() || prefix.Addr().IsMulticast():
+			return pool, errors.Wrapf(ErrRequest, "no container can have an address of %s, use a subnet such as 10.1.0.0/24", prefix)
 		default:
 			pool.Subnet, pool.V6 = prefix, prefix.Addr().Is6()
 		}

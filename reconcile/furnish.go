@@ -42,7 +42,7 @@ func (v *view) judgeOwn(ctx context.Context) {
 			} else {
 				v.once(g.Grant, func() {
 					v.Logger.Warn().Str("network", v.seen[i].Name).Stringer("subnet", p.Subnet).
-						Msg("which gateway the network has is not known, and a container may be given its address: reserve it with ipamlog reserve-ip")
+						Msg("which gateway the network has is not known, and a container may be given its address: keep it from them with ipamlog reserve")
 				})
 			}
 			for _, addr := range p.Auxiliary {
