@@ -22,7 +22,8 @@
 //
 // A [Daemon] is ipamlog on a host; a [Cluster] is an etcd of several members,
 // each on a host of its own; a router is [Lab.Router]. Each can be killed,
-// stopped, paused and started again (see [Service]), and cut off ([Host.Unplug]).
+// stopped, paused and started again (see [Service]), and cut off ([Host.Unplug]). A
+// [Relay] stands between a host and a member, and loses answers.
 //
 //	c := l.StartCluster(3)
 //	d := a.Daemon("--cluster-store", strings.Join(c.Endpoints(), ","))
