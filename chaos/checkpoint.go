@@ -99,7 +99,7 @@ func (r *running) compare(ctx context.Context) (missing, late []string, err erro
 		switch {
 		case known && at == h.spot:
 			delete(unseen, h.MAC)
-		case !known && !r.ledger.doubt[h.MAC]:
+		case !known && !r.ledger.doubt[h.MAC] && !r.ledger.unheard[h.MAC]:
 			late = append(late, fmt.Sprintf("%s of pool %s was given back, and %s still holds it (allocation %s)", h.address, h.pool, h.MAC, h.ID))
 		}
 	}

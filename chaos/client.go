@@ -128,8 +128,11 @@ func (c *client) ask(v verb, grant string, mac events.MAC, wish netip.Addr) (net
 		got, done.Address = prefix.Addr(), prefix.Addr()
 		return err
 	}, func(o outcome) {
-		if o == answered && v == take {
+		switch {
+		case o == answered && v == take:
 			c.ledger.told(mac, spot{c.pool.name, got})
+		case o == unknown:
+			c.ledger.lost(mac)
 		}
 	})
 	return got, o

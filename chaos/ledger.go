@@ -21,10 +21,14 @@ type ledger struct {
 	mu    sync.Mutex
 	has   map[events.MAC]spot
 	doubt map[events.MAC]bool // it may hold something: it asks, gives back, or never heard
+	// unheard are those of whom an answer was lost: what the daemon had decided when it
+	// was killed comes into the log as late as the store likes, after all that the next
+	// daemon answered. Reconciliation finds such holdings, and there is none here.
+	unheard map[events.MAC]bool
 }
 
 func newLedger() *ledger {
-	return &ledger{has: map[events.MAC]spot{}, doubt: map[events.MAC]bool{}}
+	return &ledger{has: map[events.MAC]spot{}, doubt: map[events.MAC]bool{}, unheard: map[events.MAC]bool{}}
 }
 
 // doubts notes that what a container holds is not known from now on.
@@ -49,4 +53,11 @@ func (l *ledger) done(mac events.MAC) {
 	defer l.mu.Unlock()
 	delete(l.doubt, mac)
 	delete(l.has, mac)
+}
+
+// lost notes that the answer to a container's ask was lost.
+func (l *ledger) lost(mac events.MAC) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.unheard[mac] = true
 }
