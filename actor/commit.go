@@ -178,8 +178,11 @@ func (s *step) told(now time.Time) events.Event {
 		return s.event
 	}
 	// On the clock that the commit has: the wall's may have jumped in between.
-	if late := time.Since(t.came); late > delay {
-		released.At = now.Add(-late).UTC().Truncate(time.Microsecond)
+	late := time.Since(t.came)
+	at := now.Add(-late).UTC().Truncate(time.Microsecond)
+	// A moment before the allocation is that of a clock that was set back, and tells nothing.
+	if late > delay && at.After(released.Allocation.Time()) {
+		released.At = at
 	}
 	return released
 }
