@@ -254,7 +254,9 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer, log zerolog.Lo
 			}
 			joined <- host
 			reconciled <- host
-			wait(ctx, lookPatience, looks)
+			if !cfg.Managed { // the engine that starts a plugin answers nothing meanwhile
+				wait(ctx, lookPatience, looks)
+			}
 			driver.Attach(host)
 			questions.Attach(api.Source{Log: host.Writer().Log(), Past: n.Index()})
 			announce(out, cfg, n)
