@@ -32,7 +32,7 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	os.Exit(visit(func(v *visitor) int {
+	os.Exit(lab.Visit("chaos", func(v *lab.Visitor) int {
 		v.Cleanup(func() {
 			if err := lab.RemovePrograms(); err != nil {
 				v.Errorf("%v", err)

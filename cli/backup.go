@@ -50,8 +50,7 @@ Exit status: 0 done; 1 failed; 2 wrong usage.`,
 				return err
 			}
 			defer done()
-			s := &session{cfg: cfg, out: render.NewOutput(cmd.OutOrStdout(), cfg.Output, cfg.NoColor), stderr: cmd.ErrOrStderr()}
-			s.log = etcdlog.New(client, cfg.Prefix)
+			s := sessionOn(cmd, cfg, client)
 			return store.Explain(s.backup(cmd.Context(), args[0], replace, build), client)
 		},
 	}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/ipamlog/ipamlog/backup"
 	"github.com/ipamlog/ipamlog/events"
-	"github.com/ipamlog/ipamlog/events/etcdlog"
 	"github.com/ipamlog/ipamlog/render"
 	"github.com/ipamlog/ipamlog/store"
 )
@@ -47,8 +46,7 @@ Exit status: 0 done; 1 refused or failed; 2 wrong usage.`,
 				return err
 			}
 			defer done()
-			s := &session{cfg: cfg, out: render.NewOutput(cmd.OutOrStdout(), cfg.Output, cfg.NoColor), stderr: cmd.ErrOrStderr()}
-			s.log = etcdlog.New(client, cfg.Prefix)
+			s := sessionOn(cmd, cfg, client)
 			return store.Explain(s.restore(cmd.Context(), args[0]), client)
 		},
 	}

@@ -100,17 +100,22 @@ func beginLog(ctx context.Context, s *session) (etcdlog.Store, error) {
 	return founded, err
 }
 
-// openAs is open for a command that was asked to run this way already.
-func openAs(cmd *cobra.Command, cfg config.Config, patience time.Duration, empty emptyStore) (_ *session, err error) {
-	s := &session{
+// sessionOn is a command's session on a store that it has reached, whatever is there.
+func sessionOn(cmd *cobra.Command, cfg config.Config, client *clientv3.Client) *session {
+	return &session{
 		cfg: cfg, out: render.NewOutput(cmd.OutOrStdout(), cfg.Output, cfg.NoColor), stderr: cmd.ErrOrStderr(),
-		now: time.Now(), zone: time.Local,
+		now: time.Now(), zone: time.Local, client: client, log: etcdlog.New(client, cfg.Prefix),
 	}
-	if s.client, err = store.Dial(cfg.Global); err != nil {
+}
+
+// openAs is open for a command that was asked to run this way already.
+func openAs(cmd *cobra.Command, cfg config.Config, patience time.Duration, empty emptyStore) (*session, error) {
+	client, err := store.Dial(cfg.Global)
+	if err != nil {
 		return nil, err
 	}
-	store.Patient(s.client, patience)
-	s.log = etcdlog.New(s.client, cfg.Prefix)
+	store.Patient(client, patience)
+	s := sessionOn(cmd, cfg, client)
 	identity, err := s.log.Store(cmd.Context())
 	if errors.Is(err, etcdlog.ErrNoStore) {
 		identity, err = empty(cmd.Context(), s)

@@ -20,6 +20,8 @@ import (
 	"syscall"
 
 	"github.com/cockroachdb/errors"
+
+	"github.com/ipamlog/ipamlog/lab"
 )
 
 func main() {
@@ -33,7 +35,7 @@ func main() {
 		fmt.Fprintf(os.Stderr, "lab: %v\n", err)
 		os.Exit(2)
 	}
-	os.Exit(visit(func(v *visitor) int {
+	os.Exit(lab.Visit("lab", func(v *lab.Visitor) int {
 		p := build(ctx, v, hosts)
 		return p.shell(ctx, v)
 	}))

@@ -38,7 +38,7 @@ type inhabitant struct {
 
 // build makes the place. When ctx ends meanwhile, so does the visit, with the
 // next step.
-func build(ctx context.Context, v *visitor, hosts int) *place {
+func build(ctx context.Context, v *lab.Visitor, hosts int) *place {
 	v.Cleanup(func() {
 		if err := lab.RemovePrograms(); err != nil {
 			v.Errorf("%v", err)

@@ -25,7 +25,7 @@ const shellFile = `PS1='root@$LAB_HOST:\w# '
 // shell greets the person and runs a shell on the first host until it, or ctx,
 // ends. Commands that come from elsewhere than a terminal decide by their last
 // one's status what that of the lab is; a person's do not.
-func (p *place) shell(ctx context.Context, v *visitor) int {
+func (p *place) shell(ctx context.Context, v *lab.Visitor) int {
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: p.socket()})
 	if err != nil {
 		v.Fatalf("listen for the lab's commands: %v", err)
