@@ -57,10 +57,8 @@ func newPast(t *testing.T, l *lab.Lab, store ...string) *past {
 }
 
 // live has containers start, stop, restart, die, be renamed and share names, so
-// many steps in all; refusals are the business of others. Then it removes all, and
-// notes that nobody held anything.
-func (p *past) live(t *testing.T, round, steps int) {
-	t.Helper()
+// many steps in all; refusals are the business of others.
+func (p *past) live(round, steps int) {
 	var mu sync.Mutex
 	more := func() bool {
 		mu.Lock()
@@ -80,6 +78,12 @@ func (p *past) live(t *testing.T, round, steps int) {
 		})
 	}
 	working.Wait()
+}
+
+// clear removes all containers, waits until the log says that they have no address, and
+// notes that nobody held anything. Nothing may be in trouble any more.
+func (p *past) clear(t *testing.T) {
+	t.Helper()
 	await(t, "the engine to be there", func() (bool, error) {
 		_, err := p.Docker("ps")
 		return err == nil, nil
@@ -373,7 +377,8 @@ func TestPast(t *testing.T) {
 	t.Parallel()
 	p := newPast(t, lab.New(t))
 	for round := range 3 {
-		p.live(t, round, *stepsFlag)
+		p.live(round, *stepsFlag)
+		p.clear(t)
 	}
 	p.settled(t)
 	for s, a := range p.interrogate(t) {
@@ -421,7 +426,7 @@ func TestPastInTrouble(t *testing.T) {
 	var blind []quiet
 	for round, what := range trouble {
 		var living sync.WaitGroup
-		living.Go(func() { p.live(t, round, *stepsFlag) })
+		living.Go(func() { p.live(round, *stepsFlag) })
 		for range 2 {
 			p.amidst(t)
 			// What has just begun may end before it is certain again whose it is.
@@ -436,6 +441,7 @@ func TestPastInTrouble(t *testing.T) {
 			blind = append(blind, quiet{from, time.Now()})
 		}
 		living.Wait()
+		p.clear(t)
 	}
 	for s, a := range p.interrogate(t) {
 		if s.lasted() && !slices.ContainsFunc(blind, func(q quiet) bool {
