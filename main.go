@@ -53,6 +53,10 @@ const (
 	lookPatience = 2 * time.Second
 	// indexEvery is how often it brings the index of the past up to date.
 	indexEvery = time.Minute
+	// archiveEvery is how often it looks whether the log has grown old enough to be archived.
+	archiveEvery = 10 * time.Minute
+	// sizeEvery is how often it looks how full etcd is.
+	sizeEvery = 10 * time.Minute
 )
 
 func main() { os.Exit(mainStatus()) }
@@ -186,7 +190,7 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer, log zerolog.Lo
 		server := status.NewServer(status.Handler(metrics, n.Ready, questions), security, log)
 		g.Add(func() error { return server.Serve(listener) }, func(error) { server.Close() })
 	}
-	// Whose the addresses are, learnt from the engine.
+	// The engine: whose the addresses are, and what it and the log disagree on.
 	joined := make(chan *actor.Host, 1)
 	var looks []<-chan struct{}
 	if cfg.Engine != config.Off {
@@ -198,44 +202,33 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer, log zerolog.Lo
 		metrics.Registry.MustRegister(whose.Collectors()...)
 		n.Tell(whose)
 		looks = append(looks, whose.Looked())
+		asking := []func(context.Context, *actor.Host){
+			func(ctx context.Context, host *actor.Host) { host.TellEngine(ctx, docker.Version) },
+			func(ctx context.Context, host *actor.Host) { whose.Run(ctx, host) },
+		}
+		if cfg.Managed {
+			asking = append(asking, func(ctx context.Context, host *actor.Host) { host.TellSwarm(ctx, docker.Swarm) })
+		}
+		if mode := reconcile.Mode(cfg.Reconcile); mode != reconcile.Off {
+			r := reconcile.New(reconcile.Options{
+				Engine: docker, Driver: driverName(cfg), Mode: mode, Every: cfg.ReconcileEvery, Grace: cfg.ReconcileGrace, Logger: log,
+			})
+			metrics.Registry.MustRegister(r.Collectors()...)
+			looks = append(looks, r.Looked())
+			if mode == reconcile.Fix {
+				n.LookWith(r.Soon)
+			}
+			asking = append(asking, func(ctx context.Context, host *actor.Host) { r.Run(ctx, host) })
+		}
 		ctx, cancel := context.WithCancel(context.Background())
 		g.Add(func() error {
 			select {
 			case host := <-joined:
-				var telling sync.WaitGroup
-				telling.Go(func() { host.TellEngine(ctx, docker.Version) })
-				whose.Run(ctx, host)
-				telling.Wait()
-			case <-ctx.Done():
-			}
-			return docker.Close()
-		}, func(error) { cancel() })
-	}
-	// What the log and the engine disagree on.
-	reconciled := make(chan *actor.Host, 1)
-	lookFirst := func() {}
-	if mode := reconcile.Mode(cfg.Reconcile); cfg.Engine != config.Off && mode != reconcile.Off {
-		docker, err := engine.Open(cfg.Engine)
-		if err != nil {
-			return errors.CombineErrors(err, socket.Close())
-		}
-		r := reconcile.New(reconcile.Options{
-			Engine: docker, Driver: driverName(cfg), Mode: mode, Every: cfg.ReconcileEvery, Grace: cfg.ReconcileGrace, Logger: log,
-		})
-		metrics.Registry.MustRegister(r.Collectors()...)
-		looks = append(looks, r.Looked())
-		if mode == reconcile.Fix {
-			lookFirst = func() {
-				r.LookFirst()
-				n.LookedBy(r.Looked())
-				driver.LookFirst(r.Looked())
-			}
-		}
-		ctx, cancel := context.WithCancel(context.Background())
-		g.Add(func() error {
-			select {
-			case host := <-reconciled:
-				r.Run(ctx, host)
+				var running sync.WaitGroup
+				for _, ask := range asking {
+					running.Go(func() { ask(ctx, host) })
+				}
+				running.Wait()
 			case <-ctx.Done():
 			}
 			return docker.Close()
@@ -249,11 +242,7 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer, log zerolog.Lo
 			if err != nil || host == nil {
 				return err
 			}
-			if n.Unlooked() {
-				lookFirst()
-			}
 			joined <- host
-			reconciled <- host
 			if !cfg.Managed { // the engine that starts a plugin answers nothing meanwhile
 				wait(ctx, lookPatience, looks)
 			}
@@ -274,6 +263,16 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer, log zerolog.Lo
 	{
 		ctx, cancel := context.WithCancel(context.Background())
 		g.Add(func() error { return n.KeepIndex(ctx, indexEvery) }, func(error) { cancel() })
+	}
+	// The old part of the log, for the archive.
+	{
+		ctx, cancel := context.WithCancel(context.Background())
+		g.Add(func() error { return n.KeepArchive(ctx, archiveEvery) }, func(error) { cancel() })
+	}
+	// How full the store is.
+	{
+		ctx, cancel := context.WithCancel(context.Background())
+		g.Add(func() error { return n.WatchSize(ctx, sizeEvery) }, func(error) { cancel() })
 	}
 	// The embedded etcd, if there is one, outlives all who need it.
 	{

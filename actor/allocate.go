@@ -23,14 +23,20 @@ func (p *Pool) allocate(t *allocateTask) {
 		p.park(s, t)
 		return
 	}
-	p.asking[t.ref.Grant] = time.Now()
 	grant := p.grant(t.ref.Grant)
+	if grant.Present() {
+		p.asking[t.ref.Grant] = time.Now()
+	}
 	switch {
 	case grant.Value.State != events.StateOpen || p.closing[t.ref.Grant] != nil:
 		t.answer(Answer{}, errors.Wrapf(ErrNoGrant, "grant %s of pool %s", t.ref.Grant, p.id))
 		return
 	case !p.mine(grant.Value.Host):
 		t.answer(Answer{}, errors.Wrapf(ErrNoGrant, "grant %s belongs to host %s", t.ref.Grant, grant.Value.Host))
+		return
+	}
+	if err := p.gate.refuse(t.ref.Grant, t.ask.Asking); err != nil && !t.inUse {
+		t.answer(Answer{}, err)
 		return
 	}
 	kind := p.kindOf(t)

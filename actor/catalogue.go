@@ -58,7 +58,7 @@ type GrantAnswer struct {
 func (h *Host) RequestPool(ctx context.Context, r PoolRequest) (GrantAnswer, error) {
 	ctx, cancel := h.within(ctx)
 	defer cancel()
-	if err := h.present(); err != nil {
+	if err := h.answering(ctx, r.Space); err != nil {
 		return GrantAnswer{}, err
 	}
 	for {

@@ -214,7 +214,11 @@ func (p *Pool) outcome(proposal etcdlog.Proposal, steps []*step, record events.R
 			}
 		}
 	default:
-		p.log.Error().Err(err).Int("events", len(steps)).Msg("a commit was refused")
+		log := p.log
+		if errors.IsAny(err, etcdlog.ErrFull, etcdlog.ErrRejected) {
+			log = log.Sample(p.refusals)
+		}
+		log.Error().Err(err).Int("events", len(steps)).Msg("a commit was refused")
 		for _, s := range steps {
 			p.refused(s, err)
 		}

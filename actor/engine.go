@@ -5,6 +5,8 @@ package actor
 import (
 	"context"
 	"time"
+
+	"github.com/ipamlog/ipamlog/events/etcdlog"
 )
 
 const (
@@ -36,6 +38,8 @@ func (h *Host) tellEngine(ctx context.Context, version func(context.Context) (st
 	if err != nil {
 		return err
 	}
-	_, err = Ask(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, h.presence.describe(ctx, v) })
+	_, err = Ask(ctx, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, h.presence.describe(ctx, func(self *etcdlog.Presence) { self.Engine = v })
+	})
 	return err
 }

@@ -47,6 +47,11 @@ func (h *Host) Remembered(id events.ID) int {
 	})
 }
 
+// Asking is of how many grants a pool knows when something was asked through them.
+func (h *Host) Asking(id events.ID) int {
+	return look(h, id, func(p *Pool) int { return len(p.asking) })
+}
+
 // look looks at a pool in its own goroutine.
 func look[T any](h *Host, id events.ID, at func(*Pool) T) (seen T) {
 	h.mu.Lock()

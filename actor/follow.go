@@ -4,6 +4,7 @@ package actor
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"time"
 
@@ -133,6 +134,7 @@ func (p *Pool) begin(state *projection.Pool, tail []events.Record) {
 	for a := range p.overlay.held {
 		p.refresh(a)
 	}
+	p.forgetEnded()
 	begun := map[events.ID]int64{}
 	for id, g := range state.Grants() {
 		if _, known := p.asking[id]; !known {
@@ -147,6 +149,24 @@ func (p *Pool) begin(state *projection.Pool, tail []events.Record) {
 		}
 	}
 	p.takeUp(begun)
+}
+
+// forgetEnded forgets when that was asked for whose end was in a gap.
+func (p *Pool) forgetEnded() {
+	maps.DeleteFunc(p.asking, func(id events.ID, _ time.Time) bool { return !p.grant(id).Present() })
+	held := map[events.ID]bool{}
+	for addr := range p.state.HeldAll() {
+		for _, a := range p.held(addr).Value {
+			held[a.ID] = true
+		}
+	}
+	for _, n := range p.overlay.held {
+		for _, a := range n.guard.Value {
+			held[a.ID] = true
+		}
+	}
+	maps.DeleteFunc(p.asked, func(id events.ID, _ time.Time) bool { return !held[id] })
+	maps.DeleteFunc(p.repeated, func(id events.ID, _ bool) bool { return !held[id] })
 }
 
 // mine says whether a grant's host is this one, or the swarm, whose grants any

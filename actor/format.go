@@ -29,7 +29,7 @@ func (h *Host) raiseFormat(ctx context.Context) {
 			h.logger.Info().Int("from", was).Int("to", format).Msg("the store is in a newer format now: no older ipamlog can join, unless ipamlog adopt --format lowers it")
 		case len(holdouts) > 0 && !slices.Equal(holdouts, waiting):
 			waiting = holdouts
-			h.logger.Warn().Int("format", was).Strs("hosts", holdouts).Msg("the store stays in an older format, in which nothing is reclaimed or taken over, until ipamlog is upgraded on these hosts")
+			h.logger.Warn().Int("format", was).Strs("hosts", holdouts).Msg("the store stays in an older format, without what the newer ones brought, until ipamlog is upgraded on these hosts")
 		}
 		select {
 		case <-time.After(formatEvery):

@@ -37,7 +37,9 @@ type Options struct {
 	Witness Witness
 	// Keeper keeps the releases that the log does not take in time. May be nil.
 	Keeper *Keeper
-	Logger zerolog.Logger
+	// Looking finds out what the log lacks of what this host's containers use.
+	Looking Looking
+	Logger  zerolog.Logger
 }
 
 // Host is this machine's daemon on the log. Safe for concurrent use.
@@ -52,6 +54,7 @@ type Host struct {
 	witness  Witness
 	keeper   *Keeper
 	logger   zerolog.Logger
+	refusals zerolog.Sampler // of the lines about a store that takes no writes: one a time, for all pools
 
 	background sync.WaitGroup  // what goes on behind an answered request; see inBackground
 	life       context.Context //nolint:containedctx // the span of the host, for its goroutines
@@ -61,7 +64,7 @@ type Host struct {
 	carriers context.Context //nolint:containedctx // their span, which ends before that of the pools
 	putDown  context.CancelFunc
 
-	unlooked unlooked
+	gate *gate
 
 	doomed chan error // why the host cannot go on; capacity 1
 
@@ -77,16 +80,24 @@ type Host struct {
 // pool it has grants in. It returns etcdlog's ErrOtherMachine, ErrHostAlive,
 // ErrUnknown or ErrRejected. The host must then be run.
 func Join(ctx context.Context, o Options) (*Host, error) {
-	p, err := join(ctx, o.Client, o.Log, o.Identity, o.Logger)
+	swarm := "" // it is asked whether it is in one
+	if !o.Mirrors {
+		swarm = etcdlog.SwarmUnasked
+	}
+	p, err := join(ctx, o.Client, o.Log, o.Identity, swarm, o.Logger)
 	if err != nil {
 		return nil, err
 	}
 	h := &Host{
 		log: o.Log, writer: p.writer, presence: p, blocks: o.Blocks, routes: o.Routes, mirrors: o.Mirrors, observer: o.Observer, witness: o.Witness, keeper: o.Keeper, logger: o.Logger,
-		pools: map[events.ID]*Pool{}, moved: map[events.ID]events.ID{}, doomed: make(chan error, 1),
+		refusals: &zerolog.BurstSampler{Burst: 1, Period: carryPause},
+		pools:    map[events.ID]*Pool{}, moved: map[events.ID]events.ID{}, doomed: make(chan error, 1), gate: newGate(o.Looking),
 	}
 	if h.witness == nil {
 		h.witness = nobody{}
+	}
+	if o.Looking.Soon == nil && o.Looking.Left.All {
+		o.Logger.Warn().Msg("the store was restored or adopted, and nobody looks what this host's containers use: what is given out may be in use, unless --engine and --reconcile fix say otherwise")
 	}
 	h.life, h.end = context.WithCancel(context.WithoutCancel(ctx))
 	h.carriers, h.putDown = context.WithCancel(h.life)
@@ -267,7 +278,7 @@ func (h *Host) pool(space events.Space, id events.ID) *Pool {
 		return nil
 	}
 	p := newPool(space, id, h.writer, h.observer, h.doom, h.logger)
-	p.witness = h.witness
+	p.witness, p.refusals, p.gate = h.witness, h.refusals, h.gate
 	h.pools[id] = p
 	h.actors.Go(func() {
 		p.run()
@@ -362,28 +373,21 @@ func (h *Host) movedTo(grant, pool events.ID) {
 
 // RequestAddress gives out an address through a grant. A grant of this host that
 // is not open any more is opened again first: Docker asks only for networks that
-// it has. It returns the sentinels of this package, wrapped.
+// it has. For as long as what is free in the log may be in use it returns [ErrUnlooked]:
+// see [Looking]. Its errors are the sentinels of this package, wrapped.
 func (h *Host) RequestAddress(ctx context.Context, ref Ref, ask AddressRequest) (Answer, error) {
 	ctx, cancel := h.within(ctx)
 	defer cancel()
-	if err := h.present(); err != nil {
+	if err := h.answering(ctx, ref.Space); err != nil {
 		return Answer{}, err
-	}
-	if ask.Asking == AskEndpoint && h.Unlooked(ref.Grant) {
-		return Answer{}, ErrUnlooked
 	}
 	allocate := func() task { return &allocateTask{request: newRequest(ctx), ref: ref, ask: ask} }
 	answer, err := h.toPool(ref, allocate)
 	if !errors.Is(err, ErrNoGrant) || ref.Host != h.writer.Host() && ref.Host != "" {
 		return answer, err
 	}
-	h.unlooked.reopened(ref.Grant) // nobody is faster than the look
-	if err := h.reopen(ctx, ref); err != nil {
+	if err := h.gate.open(ref.Grant, func() error { return h.reopen(ctx, ref) }); err != nil {
 		return Answer{}, err
-	}
-	// Again: a look may have begun before the grant was open.
-	if h.unlooked.reopened(ref.Grant) && ask.Asking == AskEndpoint {
-		return Answer{}, ErrUnlooked
 	}
 	return h.toPool(ref, allocate)
 }

@@ -19,10 +19,36 @@ type Verdict uint8
 
 // The verdicts.
 const (
-	Suspect Verdict = iota + 1 // the engine does not know it
-	Clear                      // it does after all
-	Reclaim                    // it did not the second time either
+	Leave   Verdict = iota // it stays as it is
+	Suspect                // the engine does not know it
+	Wait                   // nor does it again, but too soon after the first time
+	Reclaim                // nor does it again
+	Clear                  // it does after all
 )
+
+// Finding is what a look at the engine has found of an endpoint's holding.
+type Finding struct {
+	Known     bool // the engine uses the address
+	Suspected bool // an earlier look did not know it
+	Young     bool // it was asked for a moment ago: the engine may not have written it down
+	Ripe      bool // it has been suspected for a grace
+}
+
+// Verdict is what follows from a finding.
+func (f Finding) Verdict() Verdict {
+	switch {
+	case f.Known && f.Suspected:
+		return Clear
+	case f.Known, !f.Suspected && f.Young:
+		return Leave
+	case !f.Suspected:
+		return Suspect
+	case f.Ripe:
+		return Reclaim
+	default:
+		return Wait
+	}
+}
 
 // Standing is what this host has in one pool, at one moment.
 type Standing struct {
@@ -64,8 +90,8 @@ type standTask struct {
 	into chan<- Standing // capacity 1
 }
 
-// Standing is what this host has in its pools of the local space, but for those that
-// mirror a Swarm network. A pool that has not read its guards yet is waited for.
+// Standing is what this host has in its pools of the local space. A pool that has not
+// read its guards yet is waited for.
 func (h *Host) Standing(ctx context.Context) ([]Standing, error) {
 	h.mu.Lock()
 	pools := make([]*Pool, 0, len(h.pools))
@@ -92,18 +118,15 @@ func (h *Host) Standing(ctx context.Context) ([]Standing, error) {
 
 // stand answers what this host has here.
 func (p *Pool) stand(t *standTask) {
-	var s Standing
-	if !p.mirror() {
-		s.Holdings, s.Asked = p.ours(), maps.Clone(p.asked)
-		for id := range p.state.Grants() {
-			g := p.grant(id)
-			switch one := opened(p.id, p.state.Pool().Value, id, g.Value); {
-			case g.Value.Host != p.writer.Host() || p.closing[id] != nil:
-			case g.Value.State == events.StateOpen:
-				s.Grants = append(s.Grants, one)
-			case g.Value.State == events.StateClosing:
-				s.Left = append(s.Left, one)
-			}
+	s := Standing{Holdings: p.ours(), Asked: maps.Clone(p.asked)}
+	for id := range p.state.Grants() {
+		g := p.grant(id)
+		switch one := opened(p.id, p.state.Pool().Value, id, g.Value); {
+		case g.Value.Host != p.writer.Host() || p.closing[id] != nil:
+		case g.Value.State == events.StateOpen:
+			s.Grants = append(s.Grants, one)
+		case g.Value.State == events.StateClosing:
+			s.Left = append(s.Left, one)
 		}
 	}
 	t.into <- s
@@ -173,7 +196,7 @@ func (h *Host) AllocateAgain(ctx context.Context, ref Ref, ask AddressRequest) (
 	if err := h.present(); err != nil {
 		return Answer{}, err
 	}
-	return h.toPool(ref, func() task { return &allocateTask{request: newRequest(ctx), ref: ref, ask: ask} })
+	return h.toPool(ref, func() task { return &allocateTask{request: newRequest(ctx), ref: ref, ask: ask, inUse: true} })
 }
 
 // CloseUnused ends a grant that no network of the engine can be of, also one that is

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cockroachdb/errors"
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 
 	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
@@ -20,8 +21,11 @@ const (
 	// spoolAfter is how long a release waits for the log before it goes to the spool,
 	// and Docker is told that it is done.
 	spoolAfter = time.Second
-	// carryPause is the wait before a release that failed is tried again.
-	carryPause = time.Second
+	// carryPause is the wait before a release that failed is tried again. It doubles up
+	// to refusedPause while etcd answers that it takes no write: that stays so until an
+	// operator mends it.
+	carryPause   = time.Second
+	refusedPause = 30 * time.Second
 	// fencedTries is how often one is tried that another incarnation of this host stands
 	// in the way of: it may be this daemon, which has just joined anew.
 	fencedTries = 20
@@ -38,7 +42,16 @@ type Keeper struct {
 
 // Keep takes a release in: of an address, or of the whole grant where it is zero.
 func (k *Keeper) Keep(ref Ref, addr netip.Addr) error {
-	return k.Spool.Accept(k.release(ref, addr))
+	return k.accept(k.release(ref, addr))
+}
+
+// accept has the spool keep a release.
+func (k *Keeper) accept(r spool.Release) error {
+	err := k.Spool.Accept(r)
+	if errors.Is(err, unix.ENOSPC) {
+		return errors.Wrap(err, "the disk of the release spool is full, free some space there")
+	}
+	return err
 }
 
 func (k *Keeper) release(ref Ref, addr netip.Addr) spool.Release {
@@ -97,7 +110,7 @@ func (l *lasting) keep() error {
 	release := l.release
 	release.Allocation = l.known
 	l.mu.Unlock()
-	err := l.keeper.Spool.Accept(release)
+	err := l.keeper.accept(release)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asking, l.kept, l.notedAs = err == nil, err == nil, release.Allocation
@@ -259,6 +272,7 @@ func (h *Host) carry(ctx context.Context, ref Ref, l *lasting, first func() (Ans
 			log.Error().Err(err).Msg("the release spool cannot be written: see to the disk")
 		})
 	}
+	pause := carryPause
 	for fenced := 0; ; {
 		answer, err := h.bring(ctx, ref, l, first)
 		first = nil
@@ -288,6 +302,20 @@ func (h *Host) carry(ctx context.Context, ref Ref, l *lasting, first func() (Ans
 			}
 			return Answer{Address: l.release.Address}, nil
 		}
+		h.pause(ctx, pause)
+		if errors.IsAny(err, etcdlog.ErrFull, etcdlog.ErrRejected) {
+			pause = min(2*pause, refusedPause)
+		} else {
+			pause = carryPause
+		}
+	}
+}
+
+// pause waits until a release is worth another try: for so long, or until etcd, which
+// was full, has taken a commit.
+func (h *Host) pause(ctx context.Context, long time.Duration) {
+	full := h.writer.Full()
+	for left := long; left > 0 && ctx.Err() == nil && h.writer.Full() == full; left -= carryPause {
 		select {
 		case <-time.After(carryPause):
 		case <-ctx.Done():

@@ -55,8 +55,10 @@ type Pool struct {
 	space    events.Space
 	writer   *etcdlog.Writer
 	log      zerolog.Logger
+	refusals zerolog.Sampler // see Host
 	observer Observer
 	witness  Witness
+	gate     *gate
 	doom     func(error) // ends the host
 
 	mailbox  chan task

@@ -69,26 +69,29 @@ type presence struct {
 	// etcdlog.SinceBoot, which nobody can set back: after it no ask is answered.
 	until atomic.Int64
 
+	telling chan struct{} // capacity 1: held by who changes what is told of this daemon
+
 	mu    sync.Mutex // guards what is below
 	self  etcdlog.Presence
 	lease clientv3.LeaseID
-	told  string // the engine's version as the presence has it
+	told  etcdlog.Presence // as the store has it; zero: that is not known
+	asked uint64           // how often Swarm has asked; see swarm.go
 }
 
 // join waits out what a killed daemon of this host left behind, and takes its
 // place. It returns etcdlog's ErrStoreFormat, ErrHostAlive, ErrOtherMachine,
 // ErrUnknown or ErrRejected.
-func join(ctx context.Context, client *clientv3.Client, log *etcdlog.Log, id Identity, logger zerolog.Logger) (*presence, error) {
+func join(ctx context.Context, client *clientv3.Client, log *etcdlog.Log, id Identity, swarm string, logger zerolog.Logger) (*presence, error) {
 	self, err := thisProcess()
 	if err != nil {
 		return nil, err
 	}
-	self.Machine, self.Version = id.Machine, id.Version
+	self.Machine, self.Version, self.Swarm = id.Machine, id.Version, swarm
 	store, err := log.Found(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p := &presence{client: client, store: store.ID, self: self, log: logger}
+	p := &presence{client: client, store: store.ID, self: self, told: self, telling: make(chan struct{}, 1), log: logger}
 	begun, err := p.grant(ctx)
 	if err != nil {
 		return nil, err
@@ -120,23 +123,39 @@ func (p *presence) tellTakenOver(ctx context.Context) {
 	}
 }
 
-// describe tells the engine's version under the presence.
-func (p *presence) describe(ctx context.Context, engine string) error {
-	p.mu.Lock()
-	p.self.Engine = engine // for when it joins anew, too
-	self, lease, known := p.self, p.lease, p.told == engine
-	p.mu.Unlock()
-	if known {
-		return nil
-	}
-	if err := p.writer.Describe(ctx, self, lease); err != nil {
+// describe changes what the presence tells of this daemon.
+func (p *presence) describe(ctx context.Context, change func(*etcdlog.Presence)) error {
+	if err := p.hold(ctx); err != nil {
 		return err
+	}
+	defer p.letGo()
+	p.mu.Lock()
+	change(&p.self) // for when it joins anew, too
+	self, lease, known := p.self, p.lease, p.told == p.self
+	p.told = etcdlog.Presence{} // it is not known while the store was not heard
+	p.mu.Unlock()
+	if !known {
+		if err := p.writer.Describe(ctx, self, lease); err != nil {
+			return err
+		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.told = engine
+	p.told = self
 	return nil
 }
+
+// hold waits until nobody else changes what is told of this daemon.
+func (p *presence) hold(ctx context.Context) error {
+	select {
+	case p.telling <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return errors.Mark(errors.Wrap(ctx.Err(), "tell more of this daemon"), etcdlog.ErrUnknown)
+	}
+}
+
+func (p *presence) letGo() { <-p.telling }
 
 // present are what the daemon says of itself, and the lease it says that under.
 func (p *presence) present() (etcdlog.Presence, clientv3.LeaseID) {
@@ -204,8 +223,7 @@ func (p *presence) rejoin(ctx context.Context) error {
 			begun, err = p.grant(ctx)
 		}
 		if err == nil {
-			self, lease := p.present()
-			err = p.writer.Rejoin(ctx, self, lease, p.dead)
+			err = p.takePlace(ctx)
 		}
 		switch {
 		case err == nil:
@@ -225,6 +243,16 @@ func (p *presence) rejoin(ctx context.Context) error {
 		case <-time.After(rejoinPause):
 		}
 	}
+}
+
+// takePlace joins anew with what is told of this daemon.
+func (p *presence) takePlace(ctx context.Context) error {
+	if err := p.hold(ctx); err != nil {
+		return err
+	}
+	defer p.letGo()
+	self, lease := p.present()
+	return p.writer.Rejoin(ctx, self, lease, p.dead)
 }
 
 // recognise makes sure that the store is still the one that was joined: it may

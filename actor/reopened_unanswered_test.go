@@ -19,6 +19,7 @@ import (
 type lostAnswers struct {
 	clientv3.KV
 	away, back atomic.Bool
+	during     func() // if not nil, what happens before the answer, which then is not lost
 }
 
 func (k *lostAnswers) into(o *actor.Options) { k.KV, o.Client.KV = o.Client.KV, k }
@@ -48,6 +49,11 @@ func (t *lostTxn) Then(ops ...clientv3.Op) clientv3.Txn {
 // Commit implements [clientv3.Txn].
 func (t *lostTxn) Commit() (*clientv3.TxnResponse, error) {
 	k := t.from
+	if t.reopens && k.during != nil {
+		answer, err := t.Txn.Commit()
+		k.during()
+		return answer, err
+	}
 	if k.back.Load() {
 		return t.Txn.Commit()
 	}

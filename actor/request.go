@@ -99,6 +99,8 @@ type allocateTask struct {
 	synced bool
 	// contested: it lost a race before, and goes alone.
 	contested bool
+	// inUse: it is asked because the engine was looked at.
+	inUse bool
 }
 
 type releaseTask struct {

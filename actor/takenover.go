@@ -84,10 +84,16 @@ func (p *Pool) takeUp(begun map[events.ID]int64) {
 	})
 }
 
-// TakenAway lists the grants of this host that its last take-over has closed, or begun to
+// Taken is a grant that a take-over has closed, or begun to close.
+type Taken struct {
+	Opened           // as it was
+	At     time.Time // when that was begun, by the log's clock
+}
+
+// TakenAway lists the grants of this host that its take-overs have closed, or begun to
 // close, and that were neither opened again nor given back since: the newest first. It
-// reads the log, and only where the host was taken over.
-func (h *Host) TakenAway(ctx context.Context) ([]Opened, error) {
+// reads the log since the first of them, and only where the host was taken over.
+func (h *Host) TakenAway(ctx context.Context) ([]Taken, error) {
 	list, err := takeOvers(ctx, h.writer)
 	if err != nil || len(list) == 0 {
 		return nil, err
@@ -98,20 +104,20 @@ func (h *Host) TakenAway(ctx context.Context) ([]Opened, error) {
 	}
 	t := takenAway{host: h.writer.Host(), stretches: list, grants: map[events.ID]ended{}, reopened: map[events.ID]int64{}}
 	for stream, head := range heads {
-		if stream == events.Catalogue || head.Revision <= t.last().from {
+		if stream == events.Catalogue || head.Revision <= list[0].from {
 			continue
 		}
 		if err := t.read(ctx, h.log, stream); err != nil {
 			return nil, errors.Wrapf(err, "look what the take-over of this host has closed in pool %s", stream)
 		}
 	}
-	var all []Opened
+	var all []Taken
 	for id, g := range t.grants {
 		if t.reopened[id] < g.revision { // maybe in another pool, as its own has retired
-			all = append(all, g.Opened)
+			all = append(all, g.Taken)
 		}
 	}
-	slices.SortFunc(all, func(a, b Opened) int { return b.Grant.Compare(a.Grant) })
+	slices.SortFunc(all, func(a, b Taken) int { return b.Grant.Compare(a.Grant) })
 	return all, nil
 }
 
@@ -125,16 +131,14 @@ type takenAway struct {
 
 // ended is a grant as it was open, and the revision at which it was set to closing.
 type ended struct {
-	Opened
+	Taken
 	revision int64
 }
 
-func (t *takenAway) last() takeOver { return t.stretches[len(t.stretches)-1] }
-
-// read reads a pool's stream: its tail since the last take-over, and all of it if that
+// read reads a pool's stream: its tail since the first take-over, and all of it if one
 // has closed something there.
 func (t *takenAway) read(ctx context.Context, log *etcdlog.Log, stream events.Stream) error {
-	tail, err := log.Since(ctx, stream, t.last().at.Add(-clockSlack))
+	tail, err := log.Since(ctx, stream, t.stretches[0].at.Add(-clockSlack))
 	if err != nil {
 		return err
 	}
@@ -145,7 +149,7 @@ func (t *takenAway) read(ctx context.Context, log *etcdlog.Log, stream events.St
 			}
 		}
 	}
-	if !slices.ContainsFunc(tail, func(r events.Record) bool { return t.last().has(r.Revision) && endsGrants(r) }) {
+	if !slices.ContainsFunc(tail, func(r events.Record) bool { return takenOver(t.stretches, r.Revision) && endsGrants(r) }) {
 		return nil
 	}
 	pool, err := events.ParseID(string(stream))
@@ -159,7 +163,7 @@ func (t *takenAway) read(ctx context.Context, log *etcdlog.Log, stream events.St
 	state := events.NewGuards()
 	for _, r := range records {
 		for _, e := range r.Events {
-			t.take(pool, state, r.Revision, e)
+			t.take(pool, state, r, e)
 		}
 		if err := state.Apply(r); err != nil {
 			return err
@@ -169,16 +173,16 @@ func (t *takenAway) read(ctx context.Context, log *etcdlog.Log, stream events.St
 }
 
 // take takes an event in, and the state before it.
-func (t *takenAway) take(pool events.ID, state events.Guards, revision int64, e events.Event) {
-	taken := takenOver(t.stretches, revision)
+func (t *takenAway) take(pool events.ID, state events.Guards, r events.Record, e events.Event) {
+	taken := takenOver(t.stretches, r.Revision)
 	switch e := e.(type) {
 	case events.GrantClosing:
 		g, p := state.Grants[e.Grant].Value, state.Pool.Value
-		if taken && g.Host == t.host && p.Space == events.Local && p.Node == "" {
-			t.grants[e.Grant] = ended{opened(pool, p, e.Grant, g), revision}
+		if taken && g.Host == t.host && p.Space == events.Local && p.Node == "" && t.grants[e.Grant].revision < r.Revision {
+			t.grants[e.Grant] = ended{Taken{opened(pool, p, e.Grant, g), r.ID.Time()}, r.Revision}
 		}
 	case events.GrantClosed:
-		if !taken {
+		if !taken && t.grants[e.Grant].revision < r.Revision {
 			delete(t.grants, e.Grant) // Docker has given it back since
 		}
 	default:
@@ -208,6 +212,5 @@ func (h *Host) Reopen(ctx context.Context, ref Ref) error {
 	if err := h.present(); err != nil {
 		return err
 	}
-	h.unlooked.reopened(ref.Grant) // before anybody can ask through it
-	return h.reopen(ctx, ref)
+	return h.gate.open(ref.Grant, func() error { return h.reopen(ctx, ref) })
 }

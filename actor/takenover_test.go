@@ -131,6 +131,32 @@ func TestTakeOver_interrupted(t *testing.T) {
 		}
 		b.agree(ref)
 	})
+	t.Run("it is taken over again before Docker asks", func(t *testing.T) {
+		t.Parallel()
+		b := newBed(t)
+		d := b.start("h1")
+		first, second := d.subnet("10.1.0.0/24"), d.subnet("10.2.0.0/24")
+		for _, ref := range []actor.Ref{first, second} {
+			if err := d.stop(); err != nil {
+				t.Fatal(err)
+			}
+			b.beginTakeOver("h1", ref)
+			d = b.start("h1")
+		}
+		taken, err := d.TakenAway(b.ctx())
+		if err != nil || len(taken) != 2 || taken[0].Ref != second || taken[1].Ref != first {
+			t.Fatalf("taken away: %+v %v", taken, err)
+		}
+		for _, g := range taken {
+			if now := b.log.Clock.NewID().Time(); g.At.Before(g.Grant.Time()) || g.At.After(now) {
+				t.Errorf("taken away at %s, now it is %s", g.At, now)
+			}
+		}
+		d.closeGrant(first)
+		if taken, err := d.TakenAway(b.ctx()); err != nil || len(taken) != 1 || taken[0].Ref != second {
+			t.Errorf("taken away: %+v %v", taken, err)
+		}
+	})
 	t.Run("it had begun to close it itself", func(t *testing.T) {
 		t.Parallel()
 		b := newBed(t)

@@ -16,6 +16,9 @@ type Driver string
 
 // Ours says whether a network's addresses are ours to give.
 func (d Driver) Ours(n engine.Network) bool {
+	if n.ConfigOnly {
+		return false // nothing is asked for it
+	}
 	if d != "" {
 		return n.IPAM.Driver == string(d)
 	}

@@ -356,7 +356,7 @@ func TestRestore_intoWhatIsThere(t *testing.T) {
 	client := etcdtest.Start(t).Client()
 	path, _ := fileOf(t, client, "/a/")
 	before := raw(t, client, "/a/")
-	if _, _, err := backup.Restore(t.Context(), etcdlog.New(client, "/a/"), path, time.Now(), nil); !errors.Is(err, etcdlog.ErrNotEmpty) {
+	if _, err := restoreTo(t.Context(), etcdlog.New(client, "/a/"), path); !errors.Is(err, etcdlog.ErrNotEmpty) {
 		t.Errorf("into a log: %v", err)
 	}
 	if diff := gocmp.Diff(before, raw(t, client, "/a/")); diff != "" {
@@ -365,7 +365,7 @@ func TestRestore_intoWhatIsThere(t *testing.T) {
 	if _, err := client.Put(t.Context(), "/b/alive/h1", "{}"); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := backup.Restore(t.Context(), etcdlog.New(client, "/b/"), path, time.Now(), nil); !errors.Is(err, etcdlog.ErrNotEmpty) {
+	if _, err := restoreTo(t.Context(), etcdlog.New(client, "/b/"), path); !errors.Is(err, etcdlog.ErrNotEmpty) {
 		t.Errorf("beside a daemon: %v", err)
 	}
 }
@@ -453,7 +453,7 @@ func TestRead_damaged(t *testing.T) {
 	if err := os.WriteFile(path, content[:len(content)-20], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := backup.Restore(t.Context(), etcdlog.New(client, "/b/"), path, time.Now(), nil); !errors.Is(err, backup.ErrDamaged) {
+	if _, err := restoreTo(t.Context(), etcdlog.New(client, "/b/"), path); !errors.Is(err, backup.ErrDamaged) {
 		t.Error(err)
 	}
 	if left := raw(t, client, "/b/"); len(left) > 0 {

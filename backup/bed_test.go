@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/errors"
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -159,11 +160,21 @@ func (s *story) backUp(path string) backup.Summary {
 func restore(ctx context.Context, t tester, client *clientv3.Client, path, prefix string) (*etcdlog.Log, etcdlog.Store) {
 	t.Helper()
 	log := etcdlog.New(client, prefix)
-	store, _, err := backup.Restore(ctx, log, path, time.Unix(1e9, 0), nil)
+	store, err := restoreTo(ctx, log, path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return log, store
+}
+
+// restoreTo makes a log of a backup, or does not.
+func restoreTo(ctx context.Context, log *etcdlog.Log, path string) (etcdlog.Store, error) {
+	b, err := backup.Open(ctx, path)
+	if err != nil {
+		return etcdlog.Store{}, err
+	}
+	store, err := b.Restore(ctx, log, time.Unix(1e9, 0), nil)
+	return store, errors.CombineErrors(err, b.Close())
 }
 
 // sameLog fails unless two logs hold the same records and heads.

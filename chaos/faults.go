@@ -28,6 +28,7 @@ const (
 	storeStalled = "a member went silent for a host"
 	hungUp       = "a client hung up before its answer"
 	clockJumped  = "a clock jumped"
+	startedWrong = "a daemon was killed (-9), and the next started with a clock that was wrong"
 	storeForgot  = "the store was compacted"
 	gaveUp       = "a daemon gave up starting, as the store was away, and was started again"
 )
@@ -231,29 +232,37 @@ func (f *faults) wires(ctx context.Context, random *rand.Rand) {
 	}
 }
 
-// jumps are how far a clock is off for a while. A daemon that has just started, and has
-// seen nothing happen yet, believes its clock, up to thirty days beyond what it knows
-// of the log even then; where that puts the log's running time more than an hour
-// ahead, verify finds commits late, and rightly. So none is between an hour and thirty
-// days ahead, and none that is further begins or lasts while a daemon starts.
+// jumps are how far a clock is off for a while, whatever its daemon does meanwhile: one
+// that starts then knows from the one before it what time it likely is.
 var jumps = []time.Duration{
 	-45 * time.Minute, -2 * time.Minute, -12 * time.Second, -time.Second,
-	time.Second, 12 * time.Second, 2 * time.Minute, 45 * time.Minute, 10 * 365 * 24 * time.Hour,
+	time.Second, 12 * time.Second, 2 * time.Minute, 45 * time.Minute, 3 * time.Hour, 20 * 24 * time.Hour, 10 * 365 * 24 * time.Hour,
 }
 
-// clocks puts one daemon's clock wrong, and after a while right again.
+// clocks puts one daemon's clock wrong, and after a while right again; and now and then
+// it kills the daemon meanwhile, so that the next one starts with it.
 func (f *faults) clocks(ctx context.Context, random *rand.Rand) {
 	s := f.place.stations[random.IntN(len(f.place.stations))]
-	by := jumps[random.IntN(len(jumps))]
-	if by > time.Hour {
-		// Its daemon must not start meanwhile: see jumps.
-		s.hit.Lock()
-		defer s.hit.Unlock()
-	}
+	by, restarts := jumps[random.IntN(len(jumps))], random.IntN(3) == 0
 	f.count(clockJumped)
 	f.must(s.shift(by))
 	last(ctx, upTo(random, 5*time.Second))
+	if restarts {
+		f.restart(s)
+	}
 	f.must(s.shift(0))
+}
+
+// restart kills a daemon and starts it again.
+func (f *faults) restart(s *station) {
+	s.hit.Lock()
+	defer s.hit.Unlock()
+	if !s.daemon.Runs() {
+		return // it ended by itself, which the next to hit it tells
+	}
+	f.count(startedWrong)
+	f.must(s.kill())
+	f.start(s)
 }
 
 // compact makes the store forget its past, as operators let it.

@@ -73,7 +73,7 @@ Exit status: 0 done; 1 failed, or not confirmed; 2 wrong usage.`,
 				return err
 			}
 			defer done()
-			log := etcdlog.New(client, cfg.Prefix)
+			log := sessionOn(cmd, cfg, client).log
 			confirm := func(format string, args ...any) error { return confirmed(cmd, yes, format, args...) }
 			switch {
 			case format != 0:

@@ -21,8 +21,18 @@ func needs(what string) cobra.PositionalArgs {
 		if len(args) != 1 {
 			return Usagef("%s takes one %s, not %d arguments: see %s --help", cmd.CommandPath(), what, len(args), cmd.CommandPath())
 		}
-		return nil
+		return filled(cmd, args)
 	}
+}
+
+// filled refuses an argument that is empty: mostly a variable that nobody has set.
+func filled(cmd *cobra.Command, args []string) error {
+	for i, arg := range args {
+		if arg == "" {
+			return Usagef("argument %d of %s is empty: see %s --help", i+1, cmd.CommandPath(), cmd.CommandPath())
+		}
+	}
+	return nil
 }
 
 // mayHave demands at most one argument.
@@ -31,7 +41,7 @@ func mayHave(what string) cobra.PositionalArgs {
 		if len(args) > 1 {
 			return Usagef("%s takes at most one %s, not %d arguments: see %s --help", cmd.CommandPath(), what, len(args), cmd.CommandPath())
 		}
-		return nil
+		return filled(cmd, args)
 	}
 }
 
@@ -41,7 +51,7 @@ func needsAll(what ...string) cobra.PositionalArgs {
 		if len(args) != len(what) {
 			return Usagef("%s takes %s, not %d arguments: see %s --help", cmd.CommandPath(), strings.Join(what, " "), len(args), cmd.CommandPath())
 		}
-		return nil
+		return filled(cmd, args)
 	}
 }
 

@@ -175,19 +175,12 @@ func (d docker) Uses(ctx context.Context) (uses map[netip.Addr]string, err error
 		return nil, err
 	}
 	defer func() { err = errors.CombineErrors(err, e.Close()) }()
-	networks, err := e.Networks(ctx)
+	networks, err := engine.Survey(ctx, e, func(engine.Network) bool { return true })
 	if err != nil {
 		return nil, err
 	}
 	uses = map[netip.Addr]string{}
-	for _, listed := range networks {
-		n, err := e.Network(ctx, listed.ID)
-		if errors.Is(err, engine.ErrNoNetwork) {
-			continue // removed since they were listed
-		}
-		if err != nil {
-			return nil, err
-		}
+	for _, n := range networks {
 		addUses(uses, n)
 	}
 	return uses, nil

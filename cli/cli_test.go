@@ -51,9 +51,9 @@ func TestScripts(t *testing.T) {
 	var told struct {
 		sync.Mutex
 		by   map[string]*replaytest.Teller
-		next byte
+		next map[string]byte
 	}
-	told.by = map[string]*replaytest.Teller{}
+	told.by, told.next = map[string]*replaytest.Teller{}, map[string]byte{}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		UpdateScripts:       *update,
@@ -85,8 +85,8 @@ func TestScripts(t *testing.T) {
 					teller.Night()
 					return
 				}
-				told.next++
-				n := told.next
+				told.next[args[0]]++
+				n := told.next[args[0]]
 				teller.Commit(events.PoolStream(replaytest.Web), "h1", replaytest.Clock(70+int(n), 0),
 					replaytest.Allocated(100+n, fmt.Sprintf("10.50.0.%d", 100+int(n)), "h1", replaytest.GrantH1, fmt.Sprintf("next%d", n)))
 			},
@@ -100,6 +100,17 @@ func TestScripts(t *testing.T) {
 				defer told.Unlock()
 				told.by[args[0]].Spoil("alive/h1", `{"machine":"m1","incarnation":1,"version":"v1.0.0","engine":"29.0.1"}`)
 				told.by[args[0]].Commit(events.Catalogue, "h2", replaytest.Clock(66, 0), events.HostLeft{Host: "h2", Incarnation: 1})
+			},
+			// spoil DIR changes a byte of the first segment in an archive.
+			"spoil": func(ts *testscript.TestScript, neg bool, args []string) {
+				segments, err := filepath.Glob(filepath.Join(args[0], "*.zst"))
+				if neg || len(args) != 1 || err != nil || len(segments) == 0 {
+					ts.Fatalf("usage: spoil DIR")
+				}
+				content, err := os.ReadFile(segments[0])
+				ts.Check(err)
+				content[len(content)/2] ^= 1
+				ts.Check(os.WriteFile(segments[0], content, 0o600))
 			},
 			// forge /prefix/ gives, in a story that was told there, an address that is
 			// held to another, and takes a guard away.

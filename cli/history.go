@@ -59,6 +59,9 @@ the log knows no such thing, or it held nothing then.`,
 			return err
 		}
 		subject, err := h.Subject(args[0])
+		if errors.Is(err, replay.ErrNotFound) {
+			return errors.Mark(errors.Newf("%v: ipamlog pools, hosts and export list what it knows", err), replay.ErrNotFound)
+		}
 		if err != nil {
 			return err
 		}

@@ -19,12 +19,12 @@ import (
 
 func reclaimCommand(build Build) *cobra.Command {
 	var (
-		host        string
-		dryRun, yes bool
+		host               string
+		swarm, dryRun, yes bool
 	)
 	cmd := &cobra.Command{
-		Use:   "reclaim [--host H] [--dry-run]",
-		Short: "Release what leaked, or take over what a dead host holds",
+		Use:   "reclaim [--host H | --swarm] [--dry-run]",
+		Short: "Release what leaked, or what a dead host or a dissolved swarm holds",
 		Long: `Release what leaked on this host: containers' addresses that its Docker does not
 know. It takes two steps. Those that Docker does not know are suspected; those
 that were already, by this command or the daemon, half a minute ago or longer,
@@ -37,6 +37,11 @@ gone for good, and is refused while its daemon is alive. It says what it will
 mean, and asks. Where it was cut short, run it again, and it goes on. A daemon of
 that host that starts all the same says so in its log.
 
+With --swarm, give back what a swarm held that was dissolved, as by docker swarm
+leave --force on its last manager: nobody tells the driver of that. It is refused
+while the Docker of any live host is in a swarm, or one does not say. What single
+nodes mirrored of it their daemons give back by themselves.
+
 --dry-run shows what would be released, and changes nothing.
 
 Exit status: 0 done, or there was nothing to do; 1 refused, failed or not
@@ -44,30 +49,38 @@ confirmed; 2 wrong usage; 3 there is no such host.`,
 		Example: `  ipamlog reclaim --dry-run
   ipamlog reclaim
   ipamlog reclaim --host h3 --dry-run
-  ipamlog reclaim --host h3 --yes`,
+  ipamlog reclaim --host h3 --yes
+  ipamlog reclaim --swarm --dry-run`,
 		Args:              none,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	cmd.Flags().StringVar(&host, "host", "", "take over what the host of this `name` holds")
+	cmd.Flags().BoolVar(&swarm, "swarm", false, "give back what a swarm held that was dissolved")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what would be released, and change nothing")
-	cmd.Flags().BoolVar(&yes, "yes", false, "with --host: do not ask")
+	cmd.Flags().BoolVar(&yes, "yes", false, "with --host or --swarm: do not ask")
 	daemonFlags(cmd.Flags(), "engine")
 	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
 		switch {
 		case host == "" && cmd.Flags().Changed("host"):
 			return Usagef("--host names no host: ipamlog hosts lists those there are")
-		case yes && (host == "" || dryRun):
-			return Usagef("--yes goes with --host, and not with --dry-run: see %s --help", cmd.CommandPath())
+		case host != "" && swarm:
+			return Usagef("--host and --swarm are two things: give one of them")
+		case yes && (host == "" && !swarm || dryRun):
+			return Usagef("--yes goes with --host or --swarm, and not with --dry-run: see %s --help", cmd.CommandPath())
 		}
 		return nil
 	}
 	return byHand(cmd, build, wantLog, func(ctx context.Context, s *session, o *operator.Operator, _ []string) error {
+		confirm := func(format string, args ...any) error { return confirmed(cmd, yes, format, args...) }
 		switch {
 		case host != "" && dryRun:
 			return s.showEstate(ctx, o, host)
 		case host != "":
-			confirm := func(format string, args ...any) error { return confirmed(cmd, yes, format, args...) }
 			return s.takeOver(ctx, o, host, confirm)
+		case swarm && dryRun:
+			return s.showRemains(ctx, o)
+		case swarm:
+			return s.reclaimSwarm(ctx, o, confirm)
 		case dryRun:
 			return s.showLeaks(ctx, o)
 		}
@@ -98,6 +111,25 @@ func (s *session) takeOver(ctx context.Context, o *operator.Operator, host strin
 	return s.told(out.Said, out.Notes, out)
 }
 
+func (s *session) reclaimSwarm(ctx context.Context, o *operator.Operator, confirm func(string, ...any) error) error {
+	r, err := o.Remains(ctx)
+	if err != nil {
+		return err
+	}
+	if !r.Empty() {
+		err := confirm("What a swarm left is given back: %s in %s. No host whose daemon is alive is in a swarm: go on only if no other host is in one either.",
+			several(r.Holdings, "holding"), several(len(r.Pools), "pool"))
+		if err != nil {
+			return err
+		}
+	}
+	out, err := o.ReclaimSwarm(ctx)
+	if err != nil {
+		return err
+	}
+	return s.told(out.Said, out.Notes, out)
+}
+
 // several counts things in words.
 func several(n int, what string) string {
 	if n == 1 {
@@ -115,13 +147,30 @@ func (s *session) showEstate(ctx context.Context, o *operator.Operator, host str
 	if e.Empty() {
 		s.note("nothing to do: host %s holds nothing", host)
 	}
+	return s.showHeld(ctx, events.Local, func(h replay.Holding) bool { return h.Host == host })
+}
+
+// showRemains lists what the end of a dissolved swarm would release.
+func (s *session) showRemains(ctx context.Context, o *operator.Operator) error {
+	r, err := o.Remains(ctx)
+	if err != nil {
+		return err
+	}
+	if r.Empty() {
+		s.note("nothing to do: nothing is held for a swarm")
+	}
+	return s.showHeld(ctx, events.Global, func(h replay.Holding) bool { return h.Host == "" && h.Kind != events.Reserved })
+}
+
+// showHeld lists what is held in a space, as far as it fits.
+func (s *session) showHeld(ctx context.Context, space events.Space, fits func(replay.Holding) bool) error {
 	pools, err := replay.Catalogue(ctx, s.log)
 	if err != nil {
 		return err
 	}
 	list := []replay.Holding{}
 	for _, pool := range pools {
-		if pool.Space != events.Local {
+		if pool.Space != space {
 			continue
 		}
 		holdings, _, err := replay.HoldersNow(ctx, s.log, pool)
@@ -129,7 +178,7 @@ func (s *session) showEstate(ctx context.Context, o *operator.Operator, host str
 			return err
 		}
 		for _, h := range holdings {
-			if h.Host == host {
+			if fits(h) {
 				list = append(list, h)
 			}
 		}

@@ -41,21 +41,27 @@ Exit status: 0 done; 1 refused or failed; 2 wrong usage.`,
 			if err != nil {
 				return err
 			}
+			// Before the store: a data directory would be made for it.
+			from, err := backup.Open(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			defer func() { _ = from.Close() }()
 			client, done, err := openStore(cmd.Context(), cfg)
 			if err != nil {
 				return err
 			}
 			defer done()
 			s := sessionOn(cmd, cfg, client)
-			return store.Explain(s.restore(cmd.Context(), args[0]), client)
+			return store.Explain(s.restore(cmd.Context(), from), client)
 		},
 	}
 }
 
-func (s *session) restore(ctx context.Context, path string) error {
+func (s *session) restore(ctx context.Context, was *backup.Backup) error {
 	var tell func(int)
 	told := func() {}
-	made, was, err := backup.Restore(ctx, s.log, path, time.Now(), func(done, of int) {
+	made, err := was.Restore(ctx, s.log, time.Now(), func(done, of int) {
 		if tell == nil {
 			if tell, told = s.counting("restoring: %d of "+fmt.Sprint(of)+" keys", 0); tell == nil {
 				tell = func(int) {}

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/ipamlog/ipamlog/archive"
 	"github.com/ipamlog/ipamlog/config"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
 	"github.com/ipamlog/ipamlog/projection"
@@ -102,9 +103,11 @@ func beginLog(ctx context.Context, s *session) (etcdlog.Store, error) {
 
 // sessionOn is a command's session on a store that it has reached, whatever is there.
 func sessionOn(cmd *cobra.Command, cfg config.Config, client *clientv3.Client) *session {
+	log := etcdlog.New(client, cfg.Prefix)
+	log.Archive = &archive.Shelf{Instead: cfg.Archive}
 	return &session{
 		cfg: cfg, out: render.NewOutput(cmd.OutOrStdout(), cfg.Output, cfg.NoColor), stderr: cmd.ErrOrStderr(),
-		now: time.Now(), zone: time.Local, client: client, log: etcdlog.New(client, cfg.Prefix),
+		now: time.Now(), zone: time.Local, client: client, log: log,
 	}
 }
 

@@ -3,6 +3,8 @@
 package config
 
 import (
+	"cmp"
+	"path/filepath"
 	"time"
 
 	"github.com/ipamlog/ipamlog/render"
@@ -29,10 +31,22 @@ type Global struct {
 	// PasswordFile is where Password was read from, and may be renewed; or empty.
 	PasswordFile string `koanf:"password-file"`
 
+	// Archive is where segments of the log are read, wherever they were put; or empty. It
+	// is an absolute directory, or s3://BUCKET/PREFIX.
+	Archive string `koanf:"archive"`
+	// ArchiveKey is the file with the key that segments are signed with, or empty: see
+	// [Global.ArchiveKeyFile].
+	ArchiveKey string `koanf:"archive-key"`
+
 	// Output is how lists are printed.
 	Output  render.Format `koanf:"output"`
 	Debug   bool          `koanf:"debug"`
 	NoColor bool          `koanf:"no-color"`
+}
+
+// ArchiveKeyFile is the file with the key that segments are signed with.
+func (g Global) ArchiveKeyFile() string {
+	return cmp.Or(g.ArchiveKey, filepath.Join(g.DataDir, "archive.key"))
 }
 
 // Off is what Engine and Listen are when there is none.
@@ -72,6 +86,10 @@ type Serve struct {
 	// two that must agree before anything is given back. Both are above zero.
 	ReconcileEvery time.Duration `koanf:"reconcile-every"`
 	ReconcileGrace time.Duration `koanf:"reconcile-grace"`
+	// ArchiveAfter is how old commits are moved to the archive, an hour at least; 0: none
+	// are. ArchiveTo is where, as Archive is written; both or neither.
+	ArchiveAfter time.Duration `koanf:"archive-after"`
+	ArchiveTo    string        `koanf:"archive-to"`
 	// Managed says that this daemon is a managed plugin, which Swarm uses.
 	Managed bool `koanf:"managed"`
 }

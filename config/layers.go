@@ -62,11 +62,14 @@ func fileLayer(path string) layer {
 	}
 	return layer{
 		provider: bounded(path),
-		parser:   yaml.Parser(),
+		parser:   whole{yaml.Parser()},
 		place:    func(o option) string { return o.name + " in " + path },
 		failed: func(err error) error {
 			if pathErr := new(fs.PathError); errors.As(err, &pathErr) || errors.Is(err, errTooLarge) {
 				return errors.Newf("the configuration file cannot be read; mend it or name another with --config: %v", err)
+			}
+			if errors.Is(err, errSecond) {
+				return errors.Newf("the configuration file %s has a second list behind a line ---, which nothing would read; leave one", path)
 			}
 			return errors.Newf("the configuration file %s is not a list of NAME: VALUE in YAML; mend it: %s",
 				path, withoutTypes(strings.Join(strings.Fields(err.Error()), " ")))

@@ -87,6 +87,8 @@ func (c Config) check() error {
 		return errors.New("the certificate of --listen and its key come together; give both --listen-cert and --listen-key")
 	case c.ListenClientCA != "" && c.ListenCert == "":
 		return errors.New("client certificates are shown over TLS alone; give --listen-cert and --listen-key beside --listen-client-ca")
+	case (c.ArchiveAfter == 0) != (c.ArchiveTo == ""):
+		return errors.New("what is archived needs an age and a place; give both --archive-after and --archive-to")
 	case c.User != "" && c.Password == "":
 		return errors.Newf("etcd's user %q needs a password; set IPAMLOG_PASSWORD or name a file with --password-file", c.User)
 	case c.User == "" && c.Password != "":

@@ -39,6 +39,8 @@ var options = []option{
 	{"user", as(readUser)},
 	{"password", as(readPassword)},
 	{"password-file", as(readPath)},
+	{"archive", as(ParsePlace)},
+	{"archive-key", as(readPath)},
 	{"output", as(readOutput)},
 	{"debug", readBool},
 	{"no-color", readBool},
@@ -56,6 +58,8 @@ var options = []option{
 	{"reconcile", as(readReconcile)},
 	{"reconcile-every", as(readDuration)},
 	{"reconcile-grace", as(readDuration)},
+	{"archive-after", as(readAge)},
+	{"archive-to", as(ParsePlace)},
 	{"managed", readBool},
 }
 
@@ -81,6 +85,8 @@ func RegisterGlobal(flags *pflag.FlagSet, around Surroundings) {
 	r.text("key", "", "", "PEM `file` with the client certificate's key")
 	r.text("user", "", "", "user `name` for etcd; the password is read from $IPAMLOG_PASSWORD or --password-file")
 	r.text("password-file", "", "", "`file` with the user's password")
+	r.text("archive", "", "", "`place` where the archived part of the log is read: a directory or s3://BUCKET/PREFIX (default where it was put)")
+	r.text("archive-key", "", "", "`file` with the key that the archive is signed with, made where there is none (default archive.key in the data directory)")
 	r.text("output", "o", string(defaults.Output), "`format` in which lists are printed: table, json, jsonl or csv")
 	r.flag("debug", "log more")
 	r.flag("no-color", "never print in colour [$NO_COLOR]")
@@ -108,6 +114,8 @@ func RegisterServe(flags *pflag.FlagSet, around Surroundings) {
 	r.list("labels", "`patterns` of the container labels that are noted with an address, separated by commas, or none (default "+strings.Join(defaults.Labels, ",")+")")
 	r.text("reconcile", "", defaults.Reconcile, "what to do about `addresses` that the log and the engine disagree on: fix, report or off")
 	r.text("reconcile-every", "", defaults.ReconcileEvery.String(), "`time` between two comparisons of the engine with the log")
+	r.text("archive-after", "", "", "`age`, such as 90d, at which the log moves to --archive-to")
+	r.text("archive-to", "", "", "`place` for the old part of the log: a directory, or s3://BUCKET/PREFIX")
 	r.text("reconcile-grace", "", defaults.ReconcileGrace.String(), "`time` between the two that must agree before anything is given back")
 }
 

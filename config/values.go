@@ -166,6 +166,36 @@ func readDuration(text string) (time.Duration, error) {
 	return d, nil
 }
 
+// readAge reads a time in days, or as readDuration does. What is younger than an hour is
+// not archived.
+func readAge(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		var n uint64
+		n, err = strconv.ParseUint(days, 10, 16)
+		d = time.Duration(n) * 24 * time.Hour
+	}
+	if err != nil || d < time.Hour {
+		return 0, errors.Newf("%q is no age of an hour or more, write one such as 90d or 36h", text)
+	}
+	return d, nil
+}
+
+// ParsePlace reads where an archive is: a directory, which it makes absolute, or
+// s3://BUCKET/PREFIX. Its error reads on after the option's name.
+func ParsePlace(text string) (string, error) {
+	if bucket, ok := strings.CutPrefix(text, "s3://"); ok && strings.Trim(bucket, "/") != "" && !strings.HasPrefix(bucket, "/") {
+		return strings.TrimRight(text, "/"), nil
+	}
+	if strings.Contains(text, "://") {
+		return "", errors.Newf("%q is no place for an archive, write a directory or s3://BUCKET/PREFIX", text)
+	}
+	return readPath(text)
+}
+
 // noLabels is what is given for no label at all.
 const noLabels = "none"
 

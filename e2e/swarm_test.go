@@ -312,16 +312,23 @@ func (w *swarm) gaveBack(t *testing.T, n swarmNetwork, address netip.Addr) bool 
 	return end == "released"
 }
 
-// macvlan runs a service on the shared layer 2. The manager has no say in its
-// addresses: each node asks its own plugin, and all share the pool.
-func (w *swarm) macvlan(t *testing.T) {
+// createLAN makes the network on the shared layer 2, of settings that each node has.
+func (w *swarm) createLAN(t *testing.T) {
+	t.Helper()
 	for _, n := range w.nodes {
 		n.MustDocker(t, "network", "create", "--config-only", "--ipam-driver", managed, "--subnet", lan.subnet.String(), "--gateway", "10.70.0.254",
 			"--ipam-opt", "pool=lan", "--opt", "parent=eth0", "lan-of-node")
 	}
 	w.nodes[0].MustDocker(t, "network", "create", "--driver", "macvlan", "--scope", "swarm", "--config-from", "lan-of-node", lan.name)
+}
+
+// macvlan runs a service on the shared layer 2. The manager has no say in its
+// addresses: each node asks its own plugin, and all share the pool.
+func (w *swarm) macvlan(t *testing.T) {
+	w.createLAN(t)
 	w.serve(t, lan, 6)
 	w.reaches(t, lan)
+	w.attributed(t, lan)
 	w.remove(t, lan)
 	w.noPools(t, lan)
 	for _, n := range w.nodes {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -22,13 +23,29 @@ import (
 // Set once and for all, since etcd reads the variable as it runs.
 func init() { wal.SegmentSizeBytes = 16 << 20 }
 
-// givenUp says what to do about files that etcd could not use.
-func givenUp(reason string) error {
-	if strings.Contains(reason, syscall.ENOSPC.Error()) {
-		return errors.Newf("the disk is full (%s): free some space there and start again", reason)
+// givenUp says what to do about files that etcd panicked over.
+func (at place) givenUp(reason any) error {
+	if fault, is := reason.(runtime.Error); is {
+		// It tripped over what it read. The words of the fault tell nobody anything.
+		return errors.WithSecondaryError(at.damaged("it cannot be read"), fault)
 	}
-	return errors.Newf("etcd gave up over the files there (%s): if they are damaged, move the data directory away and restore it from a backup", reason)
+	text := fmt.Sprint(reason)
+	if isFull(text) {
+		return at.full()
+	}
+	return at.damaged(text)
 }
+
+// plain is why etcd cannot go on, in words for the user where that is known.
+func (at place) plain(reason string) string {
+	if isFull(reason) {
+		return "the disk of the data directory " + at.dir + " is full"
+	}
+	return reason
+}
+
+// isFull says whether etcd's words mean a disk without space.
+func isFull(reason string) bool { return strings.Contains(reason, syscall.ENOSPC.Error()) }
 
 // startEtcd returns an etcd that listens, but may have no leader yet.
 //
@@ -39,13 +56,17 @@ func startEtcd(running context.Context, at place, opts Options) (etcd *embed.Etc
 	defer started.Store(true)
 	defer func() {
 		if r := recover(); r != nil {
-			etcd, err = nil, givenUp(fmt.Sprint(r))
+			etcd, err = nil, at.givenUp(r)
 		}
 	}()
+	if told := opts.LastWords; told != nil {
+		opts.LastWords = func(reason string) { told(at.plain(reason)) }
+	}
 	cfg := config(at, opts)
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(running, opts, &started))
 	cfg.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ChainStreamInterceptor(endWith(running))}
-	return embed.StartEtcd(cfg)
+	etcd, err = embed.StartEtcd(cfg)
+	return etcd, errors.Wrapf(err, "start the embedded etcd on %s", at.home)
 }
 
 // config is the etcd of one member that one machine needs.

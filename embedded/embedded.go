@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
+	"golang.org/x/sys/unix"
 )
 
 // Options say where a server keeps its data. Only Dir is needed: every other
@@ -82,10 +83,18 @@ type Server struct {
 // returns once writes are served. A context that ends earlier ends the start.
 //
 // Its errors are sentences for the user: the directory is in use by another
-// process (which is named), too long, or open to others; the data is damaged.
+// process (which is named), too long, or open to others; the data is damaged; the
+// disk is full.
 func Start(ctx context.Context, opts Options) (*Server, error) {
-	opts = opts.withDefaults()
 	at := placeIn(opts.Dir)
+	s, err := startAt(ctx, at, opts.withDefaults())
+	if errors.Is(err, unix.ENOSPC) {
+		return nil, at.full()
+	}
+	return s, err
+}
+
+func startAt(ctx context.Context, at place, opts Options) (*Server, error) {
 	if err := at.prepare(); err != nil {
 		return nil, err
 	}
@@ -108,7 +117,7 @@ func (s *Server) start(ctx context.Context, opts Options) error {
 	}
 	var err error
 	if s.etcd, err = startEtcd(s.running, s.place, opts); err != nil {
-		return errors.Wrapf(err, "start the embedded etcd on %s", s.place.home)
+		return err
 	}
 	if err := s.place.closeSocketToOthers(); err != nil {
 		return err

@@ -236,8 +236,8 @@ func TestRefusals(t *testing.T) {
 				}
 				return dir
 			},
-			want:    "is damaged",
-			advises: "restore it from a backup",
+			want:    "cannot use what is in",
+			advises: "`ipamlog restore FILE`",
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -29,6 +29,7 @@ const daemonDir = "EMBEDDED_TEST_DAEMON_DIR"
 func daemon(dir string) {
 	s, err := embedded.Start(context.Background(), embedded.Options{
 		Dir: dir, TickMs: 10, Log: zerolog.New(os.Stderr),
+		LastWords: func(reason string) { fmt.Println("last words:", reason) },
 	})
 	if err != nil {
 		fmt.Println("refused:", err)
@@ -133,27 +134,75 @@ func TestAnotherProcessIsNamedInTheRefusal(t *testing.T) {
 	}
 }
 
-// In a process of its own, because etcd leaves what it opened before it found
+// Each in a process of its own, because etcd leaves what it opened before it found
 // the damage.
-func TestDamagedWriteAheadLogIsRefused(t *testing.T) {
-	dir := dataDir(t)
-	start(t, quick(dir)).Close()
-	wals, err := filepath.Glob(filepath.Join(dir, "etcd", "member", "wal", "*.wal"))
-	if err != nil || len(wals) == 0 {
-		t.Fatal(wals, err)
+func TestDamagedFilesAreRefused(t *testing.T) {
+	rubbish := bytes.Repeat([]byte("rubbish!"), 4096)
+	overwrite := func(pattern string, with []byte) func(*testing.T, string) {
+		return func(t *testing.T, dir string) {
+			t.Helper()
+			files, err := filepath.Glob(filepath.Join(dir, "etcd", "member", pattern))
+			if err != nil || len(files) == 0 {
+				t.Fatal(files, err)
+			}
+			for _, file := range files {
+				if err := os.WriteFile(file, with, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
 	}
-	if err := os.WriteFile(wals[0], bytes.Repeat([]byte("rubbish!"), 4096), 0o600); err != nil {
-		t.Fatal(err)
+	remove := func(name string) func(*testing.T, string) {
+		return func(t *testing.T, dir string) {
+			t.Helper()
+			if err := os.RemoveAll(filepath.Join(dir, "etcd", "member", name)); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
-	cmd, says := startDaemon(t, dir)
-	var said []string
-	for says.Scan() {
-		said = append(said, says.Text())
-	}
-	if len(said) != 1 || !strings.Contains(said[0], dir) || !strings.Contains(said[0], "restore it from a backup") {
-		t.Errorf("it said %q", said)
-	}
-	if err := cmd.Wait(); err == nil {
-		t.Error("and ended as if all were well")
+	for name, damage := range map[string]func(*testing.T, string){
+		"write-ahead log of rubbish": overwrite("wal/*.wal", rubbish),
+		"write-ahead log of zeros":   overwrite("wal/*.wal", make([]byte, 1<<16)),
+		"write-ahead log of nothing": overwrite("wal/*.wal", nil),
+		"no write-ahead log":         remove("wal"),
+		"database of rubbish":        overwrite("snap/db", rubbish),
+		"database of zeros":          overwrite("snap/db", make([]byte, 1<<16)),
+		"database of a few bytes":    overwrite("snap/db", []byte("rubbish!")),
+		"database cut off": func(t *testing.T, dir string) {
+			t.Helper()
+			if err := os.Truncate(filepath.Join(dir, "etcd", "member", "snap", "db"), 2*int64(os.Getpagesize())); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"database's pages of rubbish": func(t *testing.T, dir string) {
+			t.Helper()
+			f, err := os.OpenFile(filepath.Join(dir, "etcd", "member", "snap", "db"), os.O_WRONLY, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = f.Close() }()
+			if _, err := f.WriteAt(rubbish[:16<<10], 2*int64(os.Getpagesize())); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := dataDir(t)
+			start(t, quick(dir)).Close()
+			damage(t, dir)
+			cmd, says := startDaemon(t, dir)
+			var said []string
+			for len(said) < 3 && says.Scan() {
+				said = append(said, says.Text())
+			}
+			t.Logf("%q", said)
+			if len(said) != 1 || !strings.Contains(said[0], dir) || !strings.Contains(said[0], "`ipamlog restore FILE`") || strings.Contains(said[0], "runtime error") {
+				t.Errorf("it said %q", said)
+			}
+			if err := cmd.Wait(); err == nil {
+				t.Error("and ended as if all were well")
+			}
+		})
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,6 +31,7 @@ type place struct {
 	socket string // where clients on this machine call
 	lock   string // whose flock tells the living server; holds its pid
 	db     string // etcd's database file
+	wal    string // the folder of its write-ahead log
 }
 
 func placeIn(dir string) place {
@@ -42,6 +45,7 @@ func placeIn(dir string) place {
 		socket: filepath.Join(home, "socket"),
 		lock:   filepath.Join(home, "lock"),
 		db:     filepath.Join(home, "member", "snap", "db"),
+		wal:    filepath.Join(home, "member", "wal"),
 	}
 }
 
@@ -182,7 +186,14 @@ func holderOf(lock string) string {
 // checkDatabase looks at the database file before etcd does: where that would
 // wait for ever (the file is held by another program, an etcdutl say) or take
 // the process down (the file is damaged), this gives an error.
-func (at place) checkDatabase() error {
+func (at place) checkDatabase() (err error) {
+	// The library, too, answers some damage with a panic, or reads beyond the file.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = at.damaged("etcd's database cannot be read")
+		}
+	}()
 	info, err := os.Stat(at.db)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
 		return nil // a first start, or one that was killed
@@ -195,7 +206,42 @@ func (at place) checkDatabase() error {
 		return at.inUseBy("another program that has opened etcd's database there")
 	}
 	if err != nil {
-		return errors.Wrapf(err, "etcd's database %s is damaged: move the data directory away and restore it from a backup", at.db)
+		return at.damaged("etcd's database: " + err.Error())
+	}
+	if err := sound(db, at.wal, info.Size()); err != nil {
+		return errors.CombineErrors(at.damaged(err.Error()), db.Close())
 	}
 	return errors.Wrapf(db.Close(), "close etcd's database %s", at.db)
+}
+
+// sound looks at the roots of a database, and at what ties it to the write-ahead log in
+// the folder wal.
+func sound(db *bbolt.DB, wal string, size int64) error {
+	return db.View(func(tx *bbolt.Tx) error { //nolint:wrapcheck // at.damaged says what it is
+		if tx.Size() > size {
+			return errors.New("etcd's database is cut off")
+		}
+		// Etcd would take a write-ahead log of its own making, and not apply what is
+		// written first: it holds that for what the database has already.
+		if meta := tx.Bucket([]byte("meta")); meta != nil && slices.Max(append(meta.Get([]byte("consistent_index")), 0)) > 0 {
+			if logs, err := filepath.Glob(filepath.Join(wal, "*.wal")); err != nil || len(logs) == 0 {
+				return errors.New("etcd's write-ahead log is gone")
+			}
+		}
+		return tx.ForEach(func(_ []byte, b *bbolt.Bucket) error {
+			b.Cursor().First()
+			b.Cursor().Last()
+			return nil
+		})
+	})
+}
+
+// damaged says what to do about files that etcd cannot use.
+func (at place) damaged(why string) error {
+	return errors.Newf("the embedded etcd cannot use what is in %s (%s): if it is damaged, move the data directory away, and make a new one of a backup with `ipamlog restore FILE`", at.home, why)
+}
+
+// full says what to do about a disk without space.
+func (at place) full() error {
+	return errors.Mark(errors.Newf("the disk of the data directory %s is full: free some space there and start again", at.dir), unix.ENOSPC)
 }

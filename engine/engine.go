@@ -82,7 +82,11 @@ func (e *Engine) explain(err error, what string) error {
 	case client.IsErrConnectionFailed(err):
 		return errors.Mark(errors.Newf("there is no Docker at %s: start it, or name its address with --engine", e.address), ErrUnreachable)
 	}
-	if errors.IsAny(err, context.Canceled, context.DeadlineExceeded) {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		late := errors.Newf("%s: Docker at %s did not answer in time", what, e.address)
+		return errors.Mark(errors.WithSecondaryError(late, err), context.DeadlineExceeded)
+	case errors.Is(err, context.Canceled):
 		return errors.Wrap(err, what)
 	}
 	said := err.Error()

@@ -26,6 +26,8 @@ type Network struct {
 	Driver  string    // such as bridge or macvlan
 	Options map[string]string
 	IPAM    IPAM
+	// ConfigOnly says that it is no network but the settings of others, which name it.
+	ConfigOnly bool
 	// Endpoints are what is attached, ordered by ID. A list of networks does
 	// not tell them.
 	Endpoints []Endpoint
@@ -61,9 +63,21 @@ func (e *Engine) Networks(ctx context.Context) ([]Network, error) {
 	if err != nil {
 		return nil, e.explain(err, "list the networks")
 	}
-	networks := make([]Network, len(list.Items))
-	for i, n := range list.Items {
-		networks[i] = toNetwork(n.Network)
+	networks := make([]Network, 0, len(list.Items))
+	for _, n := range list.Items {
+		one := toNetwork(n.Network)
+		if n.Scope == "swarm" && n.ConfigFrom.Network != "" {
+			// A manager lists it as the swarm knows it: without the addresses, which are
+			// each node's own.
+			one, err = e.Network(ctx, n.ID)
+			if one.Endpoints = nil; errors.Is(err, ErrNoNetwork) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		networks = append(networks, one)
 	}
 	return networks, nil
 }
@@ -133,7 +147,7 @@ func (e *Engine) RemoveNetwork(ctx context.Context, id string) error {
 func toNetwork(n network.Network) Network {
 	ours := Network{
 		ID: n.ID, Name: n.Name, Created: n.Created, Driver: n.Driver, Options: maps.Clone(n.Options),
-		IPAM: IPAM{Driver: n.IPAM.Driver, Options: maps.Clone(n.IPAM.Options)},
+		IPAM: IPAM{Driver: n.IPAM.Driver, Options: maps.Clone(n.IPAM.Options)}, ConfigOnly: n.ConfigOnly,
 	}
 	for _, c := range n.IPAM.Config {
 		ours.IPAM.Pools = append(ours.IPAM.Pools, Pool{Subnet: c.Subnet, Range: c.IPRange, Gateway: c.Gateway, Auxiliary: c.AuxAddress})

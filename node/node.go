@@ -13,6 +13,7 @@ import (
 	"context"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/ipamlog/ipamlog/actor"
+	"github.com/ipamlog/ipamlog/archive"
 	"github.com/ipamlog/ipamlog/config"
 	"github.com/ipamlog/ipamlog/embedded"
 	"github.com/ipamlog/ipamlog/events"
@@ -56,7 +58,11 @@ type Node struct {
 	etcd   *embedded.Server // nil with a cluster
 	last   atomic.Pointer[func(reason string)]
 	joined atomic.Pointer[membership]
-	looked atomic.Pointer[<-chan struct{}] // see LookedBy
+	sizes  atomic.Pointer[sizes] // as last seen; see WatchSize
+
+	look   func() // see LookWith; may be nil
+	noting sync.Mutex
+	noted  etcdlog.Memory // what is on disk
 }
 
 // membership is what there is once the host has joined.
@@ -65,8 +71,6 @@ type membership struct {
 	host   *actor.Host
 	client *clientv3.Client
 	index  *index.Index
-
-	unlooked bool // when it joined
 }
 
 // Start prepares the data directory, and starts the embedded etcd where no
@@ -157,6 +161,10 @@ func (n *Node) Join(ctx context.Context, observer actor.Observer) (*actor.Host, 
 		switch {
 		case err == nil:
 			n.joined.Store(m)
+			n.note(m) // what time it likely is the next daemon shall know, however soon this one is killed
+			if _, suspect := m.host.Writer().Log().Clock.Stamp(); suspect {
+				n.log.Warn().Msg("this machine's clock is ahead of what the log makes likely, and not synchronised: what this host writes is marked until the clock is right or synchronised")
+			}
 			return m.host, nil
 		case ctx.Err() != nil:
 			return nil, nil //nolint:nilerr // stopped while trying: that is no failure
@@ -202,7 +210,8 @@ func (n *Node) tryJoin(ctx context.Context, observer actor.Observer) (m *members
 	asking, cancel := context.WithTimeout(ctx, askPatience)
 	defer cancel()
 	log := etcdlog.New(client, n.cfg.Prefix)
-	identity, unlooked, err := n.recognise(asking, log)
+	log.Archive = &archive.Shelf{Instead: n.cfg.Archive}
+	identity, left, err := n.recognise(asking, log)
 	if err != nil {
 		return nil, err
 	}
@@ -213,12 +222,13 @@ func (n *Node) tryJoin(ctx context.Context, observer actor.Observer) (m *members
 	host, err := actor.Join(asking, actor.Options{
 		Client: client, Log: log, Identity: n.identity,
 		Blocks: blocks, Routes: actor.HostRoutes, Mirrors: n.cfg.Managed, Observer: observer, Witness: n.witness, Logger: n.log,
-		Keeper: &actor.Keeper{Spool: n.spool, Store: identity.ID, Prefix: n.cfg.Prefix, Clock: log.Clock},
+		Keeper:  &actor.Keeper{Spool: n.spool, Store: identity.ID, Prefix: n.cfg.Prefix, Clock: log.Clock},
+		Looking: actor.Looking{Soon: n.look, Keep: n.keepUnlooked, Left: left},
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &membership{store: identity, host: host, client: client, index: n.openIndex(log, identity.ID), unlooked: unlooked}, nil
+	return &membership{store: identity, host: host, client: client, index: n.openIndex(log, identity.ID)}, nil
 }
 
 func (n *Node) dial() (*clientv3.Client, error) {
@@ -229,24 +239,26 @@ func (n *Node) dial() (*clientv3.Client, error) {
 }
 
 // recognise makes sure that the store is the one this machine knows. The first
-// one it meets is the one. unlooked is what [Node.Unlooked] says at first.
-func (n *Node) recognise(ctx context.Context, log *etcdlog.Log) (identity etcdlog.Store, unlooked bool, err error) {
+// one it meets is the one. left is what no daemon of this machine has looked at yet: it
+// may be anything where the store was restored.
+func (n *Node) recognise(ctx context.Context, log *etcdlog.Log) (identity etcdlog.Store, left actor.Unlooked, err error) {
 	memory, known, err := store.Recollect(n.cfg.DataDir)
 	if err != nil {
-		return identity, false, err
+		return identity, left, err
 	}
 	if known {
 		if err := log.Recall(ctx, memory); err != nil {
-			return identity, false, err
+			return identity, left, err
 		}
+		log.Clock.Resume(memory.Clock)
 		identity, err = log.Store(ctx)
-		return identity, memory.Unlooked, err
+		return identity, actor.Unlooked{All: memory.Unlooked, Grants: memory.Reopened}, err
 	}
 	if identity, err = log.Found(ctx); err != nil {
-		return identity, false, err
+		return identity, left, err
 	}
-	unlooked = !identity.Restored.Store.IsZero()
-	return identity, unlooked, store.Remember(n.cfg.DataDir, etcdlog.Memory{Store: identity.ID, Unlooked: unlooked})
+	left.All = !identity.Restored.Store.IsZero()
+	return identity, left, store.Remember(n.cfg.DataDir, etcdlog.Memory{Store: identity.ID, Unlooked: left.All})
 }
 
 // Remember notes, now and again and at last when ctx ends, how far the store was
@@ -254,18 +266,9 @@ func (n *Node) recognise(ctx context.Context, log *etcdlog.Log) (identity etcdlo
 func (n *Node) Remember(ctx context.Context, every time.Duration) error {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
-	var noted etcdlog.Memory
 	for {
 		if m := n.joined.Load(); m != nil {
-			memory := etcdlog.Memory{Store: m.store.ID, Unlooked: n.Unlooked()}
-			memory.Stream, memory.Commit, memory.Revision = m.host.Writer().Last()
-			if memory.Revision > noted.Revision || memory.Unlooked != noted.Unlooked {
-				if err := store.Remember(n.cfg.DataDir, memory); err != nil {
-					n.log.Warn().Err(err).Msg("how far the store was seen could not be noted")
-				} else {
-					noted = memory
-				}
-			}
+			n.note(m)
 		}
 		if ctx.Err() != nil {
 			return nil
@@ -275,6 +278,24 @@ func (n *Node) Remember(ctx context.Context, every time.Duration) error {
 		case <-ticker.C:
 		}
 	}
+}
+
+// note writes down how far the store was seen, and what has to be looked at still, unless
+// that was noted already.
+func (n *Node) note(m *membership) {
+	n.noting.Lock()
+	defer n.noting.Unlock()
+	left := m.host.Unlooked()
+	memory := etcdlog.Memory{Store: m.store.ID, Unlooked: left.All, Reopened: left.Grants, Clock: m.host.Writer().Log().Clock.Reading()}
+	memory.Stream, memory.Commit, memory.Revision = m.host.Writer().Last()
+	if memory.Revision <= n.noted.Revision && memory.Unlooked == n.noted.Unlooked && slices.Equal(memory.Reopened, n.noted.Reopened) {
+		return
+	}
+	if err := store.Remember(n.cfg.DataDir, memory); err != nil {
+		n.log.Warn().Err(err).Msg("how far the store was seen could not be noted")
+		return
+	}
+	n.noted = memory
 }
 
 // Ready returns nil while Docker's requests are answered, or why they are not.

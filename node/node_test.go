@@ -28,7 +28,10 @@ import (
 	"github.com/ipamlog/ipamlog/store"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	daemonOrTests()
+	goleak.VerifyTestMain(m)
+}
 
 // nobody observes nothing.
 type nobody struct{}
@@ -58,13 +61,16 @@ type daemon struct {
 	stop func() // ends the host, but not the store
 }
 
-func start(t *testing.T, cfg config.Config) *daemon {
+func start(t *testing.T, cfg config.Config, before ...func(*node.Node)) *daemon {
 	t.Helper()
 	n, err := node.Start(t.Context(), cfg, "test", zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(n.Close)
+	for _, f := range before {
+		f(n)
+	}
 	host, err := n.Join(t.Context(), nobody{})
 	if err != nil {
 		t.Fatal(err)

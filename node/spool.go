@@ -43,6 +43,7 @@ func (n *Node) Keeper() *actor.Keeper {
 	// A memory that cannot be read stops Join, with a sentence.
 	if memory, known, err := store.Recollect(n.cfg.DataDir); err == nil && known {
 		k.Store = memory.Store
+		k.Clock.Resume(memory.Clock)
 	}
 	return k
 }
@@ -58,5 +59,6 @@ func (n *Node) Collectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		gauge("waiting", func() int { return len(n.spool.Waiting()) }),
 		gauge("aside", func() int { return len(n.spool.Aside()) }),
+		sizeCollector{n},
 	}
 }

@@ -2,26 +2,14 @@
 
 package node
 
-// Unlooked says whether the store may lack what this host's engine uses, because it was
-// restored from a backup or adopted, and the two were not compared yet. What it calls
-// free may be in use until then.
-func (n *Node) Unlooked() bool {
-	m := n.joined.Load()
-	if m == nil || !m.unlooked {
-		return false
-	}
-	looked := n.looked.Load()
-	if looked == nil {
-		return true
-	}
-	select {
-	case <-*looked:
-		return false
-	default:
-		return true
+// LookWith sets who has this host's engine compared with the log: soon asks for that, and
+// does not wait. What the log may lack is kept back until then, also over restarts. It
+// must be called before Join, if at all.
+func (n *Node) LookWith(soon func()) { n.look = soon }
+
+// keepUnlooked writes down what has to be looked at still.
+func (n *Node) keepUnlooked() {
+	if m := n.joined.Load(); m != nil {
+		n.note(m)
 	}
 }
-
-// LookedBy sets what is closed once they were compared. It is remembered over restarts
-// whether they were.
-func (n *Node) LookedBy(looked <-chan struct{}) { n.looked.Store(&looked) }

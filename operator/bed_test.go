@@ -164,6 +164,9 @@ func (b *bed) hold(pool, grant events.ID, kind events.Kind, a, host, endpoint st
 func (b *bed) guards(pool events.ID) (events.Guards, int64) {
 	b.tb.Helper()
 	g, revision, err := b.log.Guards(b.ctx(), events.Local, pool)
+	if err == nil && !g.Pool.Present() {
+		g, revision, err = b.log.Guards(b.ctx(), events.Global, pool)
+	}
 	if err != nil {
 		b.tb.Fatal(err)
 	}

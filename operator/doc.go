@@ -41,6 +41,9 @@
 //     what is held in it, and ends with the last of that.
 //   - An address of a host that a device of this machine still has is not released,
 //     whatever Docker knows of it.
+//   - What a dissolved swarm held is given back when every daemon that is alive says that
+//     it answers no swarm. That word is compared when a grant is set to closing, and a
+//     daemon takes it back before it answers one.
 //   - An address of a container is not released in its first minute: its engine may
 //     not know it yet.
 //   - Gateways and auxiliary addresses of an imported Docker network are reserved

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cockroachdb/errors"
 
+	"github.com/ipamlog/ipamlog/actor"
 	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
 )
@@ -109,18 +110,19 @@ func (o *Operator) endpoints(ctx context.Context) ([]Leak, error) {
 func (l *Leak) judge(use string, now time.Time, grace time.Duration) bool {
 	suspected := l.Allocation.Suspected
 	since := suspected.UTC().Format(time.RFC3339)
-	switch {
-	case use != "" && suspected.IsZero():
+	found := actor.Finding{
+		Known: use != "", Suspected: !suspected.IsZero(), Young: now.Sub(l.Allocation.ID.Time()) < youth, Ripe: now.Sub(suspected) >= grace,
+	}
+	switch found.Verdict() {
+	case actor.Leave:
 		return false
-	case use != "":
+	case actor.Clear:
 		l.Fate, l.Why = Keep, "Docker did not know it at "+since+", and it is in use by "+use
-	case suspected.IsZero() && now.Sub(l.Allocation.ID.Time()) < youth:
-		return false // it may still be starting
-	case suspected.IsZero():
+	case actor.Suspect:
 		l.Fate, l.Why = Suspect, "Docker does not know it"
-	case now.Sub(suspected) < grace:
+	case actor.Wait:
 		l.Fate, l.Why = Wait, "Docker has not known it since "+since+" only: run this again in a moment"
-	default:
+	case actor.Reclaim:
 		l.Fate, l.Why = Reclaim, "Docker has not known it since "+since+", and does not now"
 	}
 	return true

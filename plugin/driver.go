@@ -43,10 +43,6 @@ const startPatience = 5 * time.Second
 // ErrStarting is returned while the daemon has not joined the log yet.
 var ErrStarting = errors.New("ipamlog is starting and waits for its store")
 
-// ErrUnlooked is returned for an address while it is not known which ones this host's
-// containers use: see [Driver.LookFirst].
-var ErrUnlooked = errors.New("the store is another one, and what this host's containers use was not looked at yet")
-
 // ErrRequest is returned for a request that says what cannot be.
 var ErrRequest = errors.New("invalid request")
 
@@ -57,8 +53,6 @@ type Driver struct {
 	keeper   *actor.Keeper // nil: nothing is kept
 	born     time.Time
 	attach   sync.RWMutex // held for reading while a release is kept
-
-	looked <-chan struct{} // see LookFirst; nil: nothing is waited for
 }
 
 // NewDriver returns a driver without a host. What Docker releases meanwhile goes to
@@ -76,23 +70,6 @@ func (d *Driver) Attach(h *actor.Host) {
 	h.Resume()
 	d.host = h
 	close(d.attached)
-}
-
-// LookFirst refuses addresses until looked is closed, with [ErrUnlooked]: what is free
-// in the log may be in use. It must be called before Attach.
-func (d *Driver) LookFirst(looked <-chan struct{}) { d.looked = looked }
-
-// known says whether it is known what this host's containers use.
-func (d *Driver) known() error {
-	if d.looked == nil {
-		return nil
-	}
-	select {
-	case <-d.looked:
-		return nil
-	default:
-		return ErrUnlooked
-	}
 }
 
 // keep keeps a release for the host that is still to come; false if it has come.
@@ -251,9 +228,6 @@ func (r *request) RequestAddress(q *ipam.RequestAddressRequest) (*ipam.RequestAd
 	}
 	ask, err := readAddressRequest(q)
 	if err != nil {
-		return nil, err
-	}
-	if err := r.driver.known(); err != nil {
 		return nil, err
 	}
 	answer, err := h.RequestAddress(r.ctx, ref, ask)

@@ -20,6 +20,9 @@
 //     closed.
 //   - A network whose grant a take-over of this host has closed, or begun to close, gets it
 //     back at once, and its containers what they use of it, as far as nobody else has it.
+//   - On a network that the log had lost, and on all of them in a store that was restored or
+//     adopted, what is used is allocated at once. The host gives nothing out there before
+//     ([actor.Unlooked]), and is told of each look how it went.
 //
 // # Why nothing is taken away
 //

@@ -14,7 +14,7 @@ import (
 // atOnce says whether what is used through a grant is allocated again without a second
 // look: the log is known to lack it.
 func (v *view) atOnce(grants []actor.Opened) bool {
-	return v.first || len(grants) == 1 && v.host.Unlooked(grants[0].Grant)
+	return v.unlooked.All || len(grants) == 1 && slices.Contains(v.unlooked.Grants, grants[0].Grant)
 }
 
 // judgeOwn allocates again what networks have of their own, where their grants were opened
@@ -23,7 +23,7 @@ func (v *view) atOnce(grants []actor.Opened) bool {
 // grant it is the lowest address, as it was; where others kept the pool, nobody knows.
 func (v *view) judgeOwn(ctx context.Context) {
 	for _, g := range v.grants {
-		if v.Mode == Report || !v.host.Unlooked(g.Grant) || slices.ContainsFunc(v.holdings, func(h actor.Holding) bool {
+		if v.Mode == Report || !slices.Contains(v.unlooked.Grants, g.Grant) || slices.ContainsFunc(v.holdings, func(h actor.Holding) bool {
 			return h.Grant == g.Grant && h.Kind == events.Gateway
 		}) {
 			continue

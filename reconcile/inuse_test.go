@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
-	"github.com/rs/zerolog"
 
 	"github.com/ipamlog/ipamlog/actor"
 	"github.com/ipamlog/ipamlog/engine"
@@ -31,7 +30,7 @@ func TestTakenOver_inUse(t *testing.T) {
 			b.engine.change(func() { b.engine.networks = []engine.Network{network("n", used[0].String(), used[1].String())} })
 			b.stop()
 			if !alone {
-				other := b.join("h2", "m2")
+				other := b.join("h2", "m2", nil)
 				granted, err := other.RequestPool(t.Context(), actor.PoolRequest{Space: events.Local, Subnet: subnet})
 				if err != nil {
 					t.Fatal(err)
@@ -49,11 +48,9 @@ func TestTakenOver_inUse(t *testing.T) {
 				t.Fatalf("%+v %v", out, err)
 			}
 
-			host := b.join("h1", "m1")
+			r := b.reconciler(reconcile.Fix, time.Hour, time.Hour)
+			host := b.join("h1", "m1", r)
 			defer b.closes(host)
-			r := reconcile.New(reconcile.Options{
-				Engine: b.engine, Driver: "ipamlog", Mode: reconcile.Fix, Every: time.Hour, Grace: time.Hour, Logger: zerolog.New(b.said),
-			})
 			ctx, stop := context.WithCancel(t.Context())
 			var running sync.WaitGroup
 			running.Go(func() { r.Run(ctx, host) })

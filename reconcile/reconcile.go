@@ -37,12 +37,6 @@ const (
 	Fix    Mode = "fix"    // it is healed
 )
 
-// Engine is what is asked; [engine.Engine] is one.
-type Engine interface {
-	Networks(ctx context.Context) ([]engine.Network, error)
-	Network(ctx context.Context, id string) (engine.Network, error)
-}
-
 // Host is this host's daemon on the log; [actor.Host] is one.
 type Host interface {
 	Alive() bool
@@ -50,17 +44,17 @@ type Host interface {
 	Standing(ctx context.Context) ([]actor.Standing, error)
 	Judge(ctx context.Context, x actor.Holding, v actor.Verdict, look time.Time) (bool, error)
 	CloseUnused(ctx context.Context, ref actor.Ref, since time.Time) (bool, error)
-	TakenAway(ctx context.Context) ([]actor.Opened, error)
+	TakenAway(ctx context.Context) ([]actor.Taken, error)
 	Reopen(ctx context.Context, ref actor.Ref) error
-	LookAfterReopening(look func())
-	Unlooked(grant events.ID) bool
-	Looked(began time.Time)
+	Unlooked() actor.Unlooked
+	Looked(began time.Time, absent []events.ID)
+	LookFailed(why error)
 	AllocateAgain(ctx context.Context, ref actor.Ref, ask actor.AddressRequest) (actor.Answer, error)
 }
 
 // Options are what a [Reconciler] needs.
 type Options struct {
-	Engine Engine
+	Engine engine.Surveyed
 	Driver attribution.Driver
 	Mode   Mode
 	// Every is the time between two looks, and Grace how far two must be apart that
@@ -78,8 +72,8 @@ type Reconciler struct {
 	unused    map[events.ID]time.Time // by grant: when a look first found no network of it
 	strange   map[use]time.Time       // what was used and not held, since which look
 	reported  map[any]bool            // what the last look had to tell in the daemon's log
+	taken     question                // which grants a take-over has closed
 
-	first        bool          // see LookFirst; false after the first look
 	looked       chan struct{} // closed by the first look
 	soon         chan struct{} // capacity 1: look at once
 	looks        atomic.Uint64
@@ -106,10 +100,14 @@ func New(o Options) *Reconciler {
 	return r
 }
 
-// LookFirst says that the log may lack much of what the engine uses, as one of a restored
-// store does, and that nothing is allocated before the first look: that allocates what is
-// in use at once. It must be called before Run.
-func (r *Reconciler) LookFirst() { r.first = true }
+// Soon has the next look begin at once, or as soon as the one that is under way has
+// ended. It does not wait, and may be called from any goroutine, before Run too.
+func (r *Reconciler) Soon() {
+	select {
+	case r.soon <- struct{}{}:
+	default:
+	}
+}
 
 // Looked is closed once the engine was compared with the log.
 func (r *Reconciler) Looked() <-chan struct{} { return r.looked }
@@ -117,22 +115,16 @@ func (r *Reconciler) Looked() <-chan struct{} { return r.looked }
 // Run looks until ctx ends.
 func (r *Reconciler) Run(ctx context.Context, host Host) {
 	r.host = host
-	if r.Mode == Fix {
-		host.LookAfterReopening(func() {
-			select {
-			case r.soon <- struct{}{}:
-			default:
-			}
-		})
-	}
 	looked := sync.OnceFunc(func() { close(r.looked) })
 	for {
 		pause := r.Every
 		if err := r.look(ctx); err == nil {
-			r.first = false
 			looked()
 		} else if ctx.Err() == nil {
 			r.Logger.Debug().Err(err).Msg("the engine was not compared with the log")
+			if r.Mode == Fix {
+				host.LookFailed(err)
+			}
 			pause = min(retry, r.Every)
 		}
 		select {
@@ -149,17 +141,18 @@ func (r *Reconciler) look(ctx context.Context) error {
 	if !r.host.Alive() {
 		return errors.New("the lease of this daemon does not stand")
 	}
-	began := time.Now()
+	began, unlooked := time.Now(), r.host.Unlooked()
 	standing, err := actor.Ask(ctx, r.host.Standing)
 	if err != nil {
 		return err
 	}
-	seen, err := r.see(ctx)
+	// Those that may be ours, whatever the engine calls us.
+	seen, err := engine.Survey(ctx, r.Engine, anybodys.Ours)
 	if err != nil {
 		return err
 	}
 	r.looks.Add(1)
-	v := &view{Reconciler: r, Mode: r.Mode, began: began, seen: seen, held: map[netip.Addr][]actor.Holding{}, mentioned: map[any]bool{}, asked: map[events.ID]time.Time{}}
+	v := &view{Reconciler: r, Mode: r.Mode, began: began, unlooked: unlooked, seen: seen, held: map[netip.Addr][]actor.Holding{}, mentioned: map[any]bool{}, asked: map[events.ID]time.Time{}}
 	for _, s := range standing {
 		v.grants, v.left = append(v.grants, s.Grants...), append(v.left, s.Left...)
 		maps.Copy(v.asked, s.Asked)
@@ -175,32 +168,13 @@ func (r *Reconciler) look(ctx context.Context) error {
 	v.judgeUses(ctx)
 	v.judgeOwn(ctx)
 	v.judgeGrants(ctx)
-	if !v.failed {
-		r.host.Looked(began)
+	switch {
+	case r.Mode != Fix: // nobody waits for it
+	case v.failed != nil:
+		r.host.LookFailed(v.failed)
+	default:
+		r.host.Looked(began, v.absent())
 	}
 	r.reported = v.mentioned
 	return nil
-}
-
-// see lists the networks that may be ours, whatever the engine calls us, with what is attached to each.
-func (r *Reconciler) see(ctx context.Context) ([]engine.Network, error) {
-	list, err := actor.Ask(ctx, r.Engine.Networks)
-	if err != nil {
-		return nil, err
-	}
-	var seen []engine.Network
-	for _, n := range list {
-		if !anybodys.Ours(n) {
-			continue
-		}
-		n, err := actor.Ask(ctx, func(ctx context.Context) (engine.Network, error) { return r.Engine.Network(ctx, n.ID) })
-		switch {
-		case errors.Is(err, engine.ErrNoNetwork): // removed meanwhile
-		case err != nil:
-			return nil, err
-		default:
-			seen = append(seen, n)
-		}
-	}
-	return seen, nil
 }

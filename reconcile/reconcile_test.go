@@ -32,6 +32,7 @@ type docker struct {
 	mu       sync.Mutex
 	networks []engine.Network
 	broken   string // the network of which it does not tell
+	silent   error  // why it tells of nothing
 	looks    int
 }
 
@@ -39,6 +40,9 @@ func (d *docker) Networks(context.Context) ([]engine.Network, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.looks++
+	if d.silent != nil {
+		return nil, d.silent
+	}
 	list := slices.Clone(d.networks)
 	for i := range list {
 		list[i].Endpoints = nil
@@ -102,6 +106,7 @@ type bed struct {
 	stop   func() // the host and the reconciler; more than once is harmless
 	host   *actor.Host
 	ref    actor.Ref
+	left   []events.ID // what the next host has not looked at
 	engine *docker
 	said   *lines
 }
@@ -146,13 +151,11 @@ func newBed(t *testing.T, mode reconcile.Mode) *bed {
 // start runs the host, and a reconciler on it, until stop or the test's end.
 func (b *bed) start() {
 	b.t.Helper()
-	b.host = b.join("h1", "m1")
+	r := b.reconciler(b.mode, 5*time.Millisecond, 30*time.Millisecond)
+	b.host = b.join("h1", "m1", r, b.left...)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(b.t.Context()))
 	looking, stop := context.WithCancel(ctx)
 	host := b.host
-	r := reconcile.New(reconcile.Options{
-		Engine: b.engine, Driver: "ipamlog", Mode: b.mode, Every: 5 * time.Millisecond, Grace: 30 * time.Millisecond, Logger: zerolog.New(b.said),
-	})
 	var running sync.WaitGroup
 	running.Go(func() { _ = host.Run(ctx) })
 	running.Go(func() { r.Run(looking, host) })
@@ -160,10 +163,20 @@ func (b *bed) start() {
 	b.t.Cleanup(b.stop)
 }
 
-func (b *bed) join(name, machine string) *actor.Host {
+func (b *bed) reconciler(mode reconcile.Mode, every, grace time.Duration) *reconcile.Reconciler {
+	return reconcile.New(reconcile.Options{Engine: b.engine, Driver: "ipamlog", Mode: mode, Every: every, Grace: grace, Logger: zerolog.New(b.said)})
+}
+
+// join makes a host that waits for the looks of a reconciler; of none, if it is nil.
+func (b *bed) join(name, machine string, r *reconcile.Reconciler, left ...events.ID) *actor.Host {
 	b.t.Helper()
+	looking := actor.Looking{Left: actor.Unlooked{Grants: left}}
+	if r != nil && r.Mode == reconcile.Fix {
+		looking.Soon = r.Soon
+	}
 	host, err := actor.Join(b.t.Context(), actor.Options{
-		Client: b.client, Log: etcdlog.New(b.client, etcdlog.DefaultPrefix), Identity: actor.Identity{Host: name, Machine: machine, Version: "test"},
+		Looking: looking,
+		Client:  b.client, Log: etcdlog.New(b.client, etcdlog.DefaultPrefix), Identity: actor.Identity{Host: name, Machine: machine, Version: "test"},
 		Routes: func() ([]netip.Prefix, error) { return nil, nil }, Observer: quiet{}, Logger: zerolog.Nop(),
 	})
 	if err != nil {
@@ -308,7 +321,7 @@ func TestTakenOver(t *testing.T) {
 				t.Fatalf("%+v %v", out, err)
 			}
 			if !alone {
-				other := b.join("h2", "m2")
+				other := b.join("h2", "m2", nil)
 				ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 				var running sync.WaitGroup
 				running.Go(func() { _ = other.Run(ctx) })

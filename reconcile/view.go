@@ -20,9 +20,10 @@ import (
 // view is what one look has found.
 type view struct {
 	*Reconciler
-	Mode     Mode // what is done now
-	failed   bool // something that is used could not be allocated: it is tried again
+	Mode     Mode  // what is done now
+	failed   error // why something that is used could not be allocated: it is tried again
 	began    time.Time
+	unlooked actor.Unlooked // when it began
 	seen     []engine.Network
 	holdings []actor.Holding
 	held     map[netip.Addr][]actor.Holding
@@ -65,18 +66,21 @@ const strangers = 10
 func (v *view) recognise() {
 	v.grace = v.Grace
 	old := false // some grant's network had time to be made
-	for _, g := range v.grants {
+	own := slices.DeleteFunc(slices.Clone(v.grants), func(g actor.Opened) bool {
+		return g.Pool.Node != "" // a node's networks of a swarm come and go without its doing
+	})
+	for _, g := range own {
 		old = old || v.began.Sub(g.Ref.Grant.Time()) >= v.Grace
 		if slices.ContainsFunc(v.seen, func(n engine.Network) bool { return v.Driver.Granted(n, g.Holding) }) {
 			return
 		}
 	}
-	if len(v.grants) > 0 {
+	if len(own) > 0 {
 		v.grace *= strangers
 	}
 	if old {
 		v.once("stranger", func() {
-			v.Logger.Error().Int("grants", len(v.grants)).Stringer("reclaimed_after", v.grace).
+			v.Logger.Error().Int("grants", len(own)).Stringer("reclaimed_after", v.grace).
 				Msg("the engine knows none of this host's networks: if it is not the one that asks this daemon, name the right one with --engine, or what its containers use is given to others")
 		})
 	}
@@ -102,6 +106,18 @@ func keepOnly[K comparable](since map[K]time.Time, now map[K]bool) {
 	}
 }
 
+// absent are the grants that the engine has no network of. A node's networks of a swarm
+// come and go without its doing.
+func (v *view) absent() []events.ID {
+	var all []events.ID
+	for _, g := range v.grants {
+		if g.Pool.Node == "" && !slices.ContainsFunc(v.seen, func(n engine.Network) bool { return anybodys.Granted(n, g.Holding) }) {
+			all = append(all, g.Grant)
+		}
+	}
+	return all
+}
+
 // judgeHoldings suspects, clears and reclaims.
 func (v *view) judgeHoldings(ctx context.Context) {
 	now := map[events.ID]bool{}
@@ -109,19 +125,21 @@ func (v *view) judgeHoldings(ctx context.Context) {
 		if h.Kind != events.Endpoint {
 			continue
 		}
-		known, suspected := v.knows(h), !h.Suspected.IsZero()
-		switch {
-		case known && suspected:
-			v.judge(ctx, h, actor.Clear, "cleared", "the engine knows the address after all")
-		case known, !suspected && v.began.Sub(v.asked[h.Allocation.ID]) < v.Grace:
-			// What was asked for a moment ago may be on its way into the engine's books.
-		case !suspected:
-			v.judge(ctx, h, actor.Suspect, "suspected", "the engine does not know the address: it is reclaimed unless that changes")
-		default:
+		found := actor.Finding{
+			Known: v.knows(h), Suspected: !h.Suspected.IsZero(), Young: v.began.Sub(v.asked[h.Allocation.ID]) < v.Grace,
+		}
+		if found.Suspected && !found.Known {
 			now[h.Allocation.ID] = true
-			if ripe(v, v.suspected, h.Allocation.ID) {
-				v.judge(ctx, h, actor.Reclaim, "reclaimed", "the engine still does not know the address")
-			}
+			found.Ripe = ripe(v, v.suspected, h.Allocation.ID)
+		}
+		switch verdict := found.Verdict(); verdict {
+		case actor.Clear:
+			v.judge(ctx, h, verdict, "cleared", "the engine knows the address after all")
+		case actor.Suspect:
+			v.judge(ctx, h, verdict, "suspected", "the engine does not know the address: it is reclaimed unless that changes")
+		case actor.Reclaim:
+			v.judge(ctx, h, verdict, "reclaimed", "the engine still does not know the address")
+		case actor.Leave, actor.Wait:
 		}
 	}
 	keepOnly(v.suspected, now)
@@ -210,7 +228,7 @@ func (v *view) homeless(ctx context.Context, u use, n engine.Network, e engine.E
 	}
 	for _, entry := range pools {
 		g := actor.Opened{Holding: actor.Holding{ID: entry.ID, Pool: entry.Value, Allocation: events.Allocation{Host: v.host.Writer().Host()}}}
-		if entry.Value.Space != events.Local || !entry.Value.Subnet.Contains(u.address) || !v.Driver.Fits(n, g.Holding) {
+		if entry.Value.Space != events.Local || entry.Value.Node != "" || !entry.Value.Subnet.Contains(u.address) || !v.Driver.Fits(n, g.Holding) {
 			continue
 		}
 		guard, err := actor.Ask(ctx, func(ctx context.Context) (events.Guarded[events.Held], error) {
@@ -263,8 +281,8 @@ func (v *view) allocate(ctx context.Context, u use, g actor.Opened, n engine.Net
 		v.attribute(ctx, answer, g, n, e)
 	case errors.IsAny(err, actor.ErrInUse, actor.ErrSetAside):
 		v.once(u, func() { v.clash(ctx, u, g, n, e) })
-	case ctx.Err() == nil && !errors.Is(err, actor.ErrNoGrant):
-		v.failed = true
+	case ctx.Err() == nil && !errors.IsAny(err, actor.ErrNoGrant, actor.ErrBroken):
+		v.failed = errors.Wrapf(err, "allocate %s, which is in use", u.address)
 		log(v.Logger.Warn()).Err(err).Msg("an address that the engine uses could not be allocated to it")
 	}
 }

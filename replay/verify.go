@@ -32,6 +32,7 @@ const (
 	RuleClocks      Rule = "clocks"      // clocks contradict each other by 10 s at most
 	RuleGuards      Rule = "guards"      // the guards are what the log gives
 	RuleReadable    Rule = "readable"    // every event is understood
+	RuleArchive     Rule = "archive"     // what is in the archive is what was sealed
 )
 
 // Finding is something that is wrong.

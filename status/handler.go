@@ -27,5 +27,12 @@ func Handler(m *Metrics, ready func() error, questions http.Handler) http.Handle
 		}
 		fmt.Fprintln(w, "ready")
 	})
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, pattern := mux.Handler(r)
+		if pattern == "" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+			http.Error(w, "there is nothing at this path: ask /metrics, /healthz or /readyz, or what /api/v1/openapi.yaml describes", http.StatusNotFound)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }

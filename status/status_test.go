@@ -92,7 +92,8 @@ func TestHandler(t *testing.T) {
 		{"it is not ready", "GET", "/readyz", errors.New("no store"), http.StatusServiceUnavailable, "no store"},
 		{"figures", "GET", "/metrics", nil, http.StatusOK, `ipamlog_build_info{version="1.2.3"} 1`},
 		{"nothing is written here", "POST", "/metrics", nil, http.StatusMethodNotAllowed, ""},
-		{"nothing else is here", "GET", "/", nil, http.StatusNotFound, ""},
+		{"nothing else is here", "GET", "/", nil, http.StatusNotFound, "there is nothing at this path: ask /metrics, /healthz or /readyz, or what /api/v1/openapi.yaml describes\n"},
+		{"nor there", "HEAD", "/metric", nil, http.StatusNotFound, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

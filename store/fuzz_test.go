@@ -17,6 +17,7 @@ import (
 // again, or is told to be damaged.
 func FuzzRecollect(f *testing.F) {
 	f.Add([]byte(`{"store":"01KAHR4M5N0000000000000002","stream":"catalogue","commit":"01KAHR4M5N0000000000000003","revision":7}`))
+	f.Add([]byte(`{"store":"01KAHR4M5N0000000000000002","revision":7,"clock":{"boot":"aa87fba6-9a54-4329-bb8f-ea6491a9e384","time":"2026-11-22T13:22:32.668359Z","since_boot":59258665599893}}`))
 	f.Add([]byte(`{}`))
 	f.Add([]byte(`null`))
 	f.Add([]byte(``))

@@ -200,8 +200,11 @@ func explain(err error, endpoints []string) error {
 	if err == nil || !Silent(err) {
 		return Refused(err)
 	}
-	said := cause(err)
-	return say(err, "etcd at %s does not answer (%s): %s", strings.Join(endpoints, ", "), said, remedy(said))
+	said, at := cause(err), strings.Join(endpoints, ", ")
+	if strings.Contains(said, "looked like an HTTP/1.1 header") {
+		return say(err, "what answers at %s is no etcd, but some other web server: name etcd's address for clients, mostly of port 2379, in --cluster-store", at)
+	}
+	return say(err, "etcd at %s does not answer (%s): %s", at, said, remedy(said))
 }
 
 // remedy is what to do about what the network said.

@@ -38,6 +38,10 @@ func TestDial_sentences(t *testing.T) {
 			config.Global{ClusterStore: []string{"127.0.0.1:1"}},
 			"etcd at %s does not answer (Error while dialing: dial tcp 127.0.0.1:1: connect: connection refused): see that it runs, and that --cluster-store names it",
 		},
+		"another web server": {
+			config.Global{ClusterStore: []string{plain.URL}},
+			"what answers at %s is no etcd, but some other web server: name etcd's address for clients, mostly of port 2379, in --cluster-store",
+		},
 		"TLS where there is none": {
 			config.Global{ClusterStore: []string{"https" + strings.TrimPrefix(plain.URL, "http")}},
 			"etcd at %s does not answer (authentication handshake failed: tls: first record does not look like a TLS handshake): it has no TLS there, so name it with http:// in --cluster-store",

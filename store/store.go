@@ -24,8 +24,10 @@ import (
 const (
 	// loginTimeout bounds the first exchange with a store that asks for a user.
 	loginTimeout = 5 * time.Second
-	// A connection that is dead without having been closed is noticed after
-	// both of these. Etcd refuses pings that come more often than every 5 s.
+	// A connection in use that is dead without having been closed is noticed after
+	// both of these. Etcd takes a ping every 5 s, and none where nothing is asked or
+	// watched: there it ends the connection after the third, as too many. Of a cluster's
+	// connections all but one or two are idle most of the time.
 	pingEvery   = 10 * time.Second
 	pingTimeout = 3 * time.Second
 )
@@ -77,7 +79,6 @@ func Dial(cfg config.Global) (*clientv3.Client, error) {
 		DialTimeout:          loginTimeout,
 		DialKeepAliveTime:    pingEvery,
 		DialKeepAliveTimeout: pingTimeout,
-		PermitWithoutStream:  true,
 		Logger:               zap.NewNop(),
 		DialOptions:          options,
 	})

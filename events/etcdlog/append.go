@@ -59,6 +59,9 @@ type Proposal struct {
 	// AllGrants says that Seen holds every grant of the pool: none may have been
 	// opened since.
 	AllGrants bool
+	// AliveAt is a revision since which no daemon may have come, or have told anything
+	// else of itself. 0 does not care.
+	AliveAt int64
 	// Dead are hosts of which no daemon may be alive.
 	Dead []string
 	// For is the host that a person speaks for; "" for none. Its guard, as it is in
@@ -200,9 +203,7 @@ func (l *Log) refusal(ctx context.Context, t *transaction, resp *clientv3.TxnRes
 	for _, key := range t.guards {
 		reads = append(reads, clientv3.OpGet(key))
 	}
-	if t.last.Revision > 0 {
-		reads = append(reads, clientv3.OpGet(l.keys.commit(t.last.Stream, t.last.ID), clientv3.WithKeysOnly()))
-	}
+	reads = append(reads, t.leaning.look(l.keys)...)
 	now, err := l.try(ctx, &transaction{then: reads})
 	if err != nil {
 		return events.Record{}, errors.Mark(errors.Wrap(err, "look at what stood in the way"), errSilent)

@@ -17,9 +17,9 @@ const (
 	// clockTolerance is how far a wall clock may be ahead of what the others'
 	// clocks make likely before its commits are marked.
 	clockTolerance = 10 * time.Second
-	// idleTolerance is the same for a host that has seen no commit happen since
-	// it started, and whose kernel calls its clock unsynchronised: the log may
-	// have slept that long.
+	// idleTolerance is the same for a host that has seen no commit happen since it
+	// booted, and whose kernel calls its clock unsynchronised: the log may have slept
+	// that long.
 	idleTolerance = 30 * 24 * time.Hour
 )
 
@@ -29,8 +29,9 @@ const (
 // The running time of the log is the latest time of any commit so far that was
 // not marked suspect; it never goes back along the revisions. From the latest
 // time stamped here, or seen happening elsewhere, and the monotonic clock since
-// then follows what time it likely is. A clock that the kernel calls synchronised
-// is believed whatever it says. Safe for concurrent use.
+// then follows what time it likely is; from an earlier process, too, as long as the
+// machine has not booted since (see [Clock.Reading]). A clock that the kernel calls
+// synchronised is believed whatever it says. Safe for concurrent use.
 type Clock struct {
 	// The sources are fields so that tests can bend time.
 	wall         func() time.Time
@@ -113,7 +114,11 @@ func (c *Clock) NewID() events.ID {
 	if now, suspect := c.stamp(); !suspect && now.After(at) {
 		at = now
 	}
-	if at.IsZero() {
+	switch {
+	case !at.IsZero():
+	case c.live:
+		at = c.likely(c.monotonic())
+	default:
 		at = c.wall()
 	}
 	c.lastMS = max(c.lastMS, ulid.Timestamp(at))

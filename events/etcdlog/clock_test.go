@@ -107,6 +107,78 @@ func TestStampOfAMachineThatSawNothingHappen(t *testing.T) {
 	}
 }
 
+// A daemon that starts with its clock ahead knows better, if one ran before it in the
+// same boot.
+func TestResume(t *testing.T) {
+	const since = 3 * time.Hour // from the last commit of the earlier process
+	for _, tc := range []struct {
+		name    string
+		off     time.Duration // of the wall clock by now, from what it was
+		bend    func(*etcdlog.Reading)
+		synced  bool
+		suspect bool
+	}{
+		{name: "nothing happened"},
+		{name: "a bit ahead", off: 10 * time.Second},
+		{name: "behind", off: -time.Hour},
+		{name: "too far ahead", off: 11 * time.Second, suspect: true},
+		{name: "an hour ahead", off: time.Hour, suspect: true},
+		{name: "thirty days ahead", off: 30 * 24 * time.Hour, suspect: true},
+		{name: "an hour ahead, and the kernel trusts it", off: time.Hour, synced: true},
+		{name: "an hour ahead after a boot", off: time.Hour, bend: func(r *etcdlog.Reading) { r.Boot = "another" }},
+		{name: "an hour ahead, of a moment to come", off: time.Hour, bend: func(r *etcdlog.Reading) { r.SinceBoot *= 10 }},
+		{name: "an hour ahead, and nothing known", off: time.Hour, bend: func(r *etcdlog.Reading) { *r = etcdlog.Reading{} }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m := &bent{wall: noon, mono: time.Hour}
+			earlier := m.clock()
+			if r := earlier.Reading(); r != (etcdlog.Reading{}) {
+				t.Errorf("a clock that knows nothing hands on %+v", r)
+			}
+			earlier.Stamp()
+			r := earlier.Reading()
+			if !r.Time.Equal(noon) || r.SinceBoot != time.Hour || r.Boot == "" {
+				t.Fatalf("handed on: %+v", r)
+			}
+			if tc.bend != nil {
+				tc.bend(&r)
+			}
+			m.pass(since)
+			m.wall, m.synced = m.wall.Add(tc.off), tc.synced
+			c := m.clock()
+			c.Resume(r)
+			c.Seen(at(noon), false) // what it reads from the log
+			if _, suspect := c.Stamp(); suspect != tc.suspect {
+				t.Errorf("suspect: %v", suspect)
+			}
+		})
+	}
+	t.Run("what it sees happen counts more", func(t *testing.T) {
+		m := &bent{wall: noon, mono: time.Hour}
+		earlier := m.clock()
+		earlier.Stamp()
+		c := m.clock()
+		m.wall = m.wall.Add(time.Hour)
+		c.Seen(at(m.wall), true)
+		c.Resume(earlier.Reading())
+		if _, suspect := c.Stamp(); suspect {
+			t.Error("it went back to what was handed on")
+		}
+	})
+	t.Run("an ID has the likely time", func(t *testing.T) {
+		m := &bent{wall: noon, mono: time.Hour}
+		earlier := m.clock()
+		earlier.Stamp()
+		m.pass(time.Minute)
+		m.wall = m.wall.Add(time.Hour)
+		c := m.clock()
+		c.Resume(earlier.Reading())
+		if id := c.NewID(); !id.Time().Equal(noon.Add(time.Minute)) {
+			t.Errorf("it says %s", id.Time())
+		}
+	})
+}
+
 // One host that lives in 2038 spoils nothing.
 func TestMarkedCommitsDoNotPushTheRunningTime(t *testing.T) {
 	m := &bent{wall: noon, mono: time.Hour}

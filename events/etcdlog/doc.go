@@ -14,13 +14,15 @@
 //	hosts/<host>             a host ever seen
 //	alive/<host>             a daemon alive, bound to a lease
 //	meta/store               which store this is
+//	segments/<revision>      a stretch of the log that was sealed into an archive
+//	meta/archiving           who archives
 //
 // and in a store that was restored from a backup
 //
 //	restored/<stream>        the stream's head before that
 //	meta/restoring           while it lasts: the store is not to be used
 //
-// All but log/, heads/, restored/, alive/ and meta/ are guards: see package events.
+// All but log/, heads/, restored/, segments/, alive/ and meta/ are guards: see package events.
 //
 // # Revisions
 //

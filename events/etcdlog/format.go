@@ -19,10 +19,12 @@ import (
 // it cannot be told from nothing.
 const (
 	// Format is the newest that this program writes.
-	Format = 3
+	Format = 4
 	// OldestFormat is the oldest that it goes on with. Format 3 added what
-	// [events.Format] says.
+	// [events.Format] says, format 4 that a part of the log may be in an archive alone.
 	OldestFormat = 2
+	// segmentsFormat is the first with archives.
+	segmentsFormat = 4
 )
 
 // ErrStoreOld is returned for a commit that programs which may run on this store cannot
@@ -96,6 +98,15 @@ func (l *Log) raise(ctx context.Context, byHand bool) (int, []string, error) {
 func (l *Log) Lower(ctx context.Context, format int) error {
 	if format < OldestFormat || format >= Format {
 		return errors.AssertionFailedf("format %d is not between %d and %d", format, OldestFormat, Format)
+	}
+	if format < segmentsFormat {
+		segments, err := l.Segments(ctx)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(segments, Segment.gone) {
+			return errors.Newf("a part of the log is in an archive, which programs of format %d cannot read: the store stays in format %d", format, segmentsFormat)
+		}
 	}
 	for range 10 { // others may be at it, too
 		s, err := l.Store(ctx)

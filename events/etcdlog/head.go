@@ -5,6 +5,7 @@ package etcdlog
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/cockroachdb/errors"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -66,4 +67,24 @@ func (l *Log) headsOf(written, restored []*mvccpb.KeyValue) (map[events.Stream]H
 		heads[stream] = Head{Commits: heads[stream].Commits + kv.Version, Revision: l.revision(kv.ModRevision)}
 	}
 	return heads, nil
+}
+
+// Newest is the time in the newest ID of the log, which is the running time or near it;
+// zero if no commit was written into this store.
+func (l *Log) Newest(ctx context.Context) (time.Time, error) {
+	resp, err := l.get(ctx, l.keys.heads(), clientv3.WithPrefix())
+	if err != nil {
+		return time.Time{}, errors.Wrap(err, "read where the log's streams end")
+	}
+	var newest time.Time
+	for _, kv := range resp.Kvs {
+		id, err := events.ParseID(string(kv.Value))
+		if err != nil {
+			return time.Time{}, errors.Wrapf(err, "read %s", kv.Key)
+		}
+		if at := id.Time(); at.After(newest) {
+			newest = at
+		}
+	}
+	return newest, nil
 }

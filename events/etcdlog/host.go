@@ -12,6 +12,7 @@ import (
 
 	"github.com/cockroachdb/errors"
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/ipamlog/ipamlog/events"
@@ -46,7 +47,19 @@ type Presence struct {
 	Version     string `json:"version"`
 	Engine      string `json:"engine,omitempty"` // the version of its Docker engine, once that is known
 	Format      int    `json:"format,omitempty"` // the newest that it reads; 0: one that did not tell yet, [OldestFormat]
+	// Swarm is what its Docker engine says of its membership in a swarm: inactive,
+	// pending, active, locked or error; or SwarmUnasked. Empty: not known.
+	Swarm string `json:"swarm,omitempty"`
 }
+
+// What [Presence] says of Swarm where no swarm is answered.
+const (
+	SwarmInactive = "inactive" // its engine is in none
+	SwarmUnasked  = "unasked"  // it is no managed plugin, and Swarm takes no other
+)
+
+// Swarmless says whether the daemon certainly answers no swarm.
+func (p Presence) Swarmless() bool { return p.Swarm == SwarmInactive || p.Swarm == SwarmUnasked }
 
 // Writer is the log in the hands of one host that has joined. Safe for
 // concurrent use.
@@ -55,8 +68,9 @@ type Writer struct {
 	host atomic.Pointer[host]
 	full atomic.Bool // see Writer.Full
 
-	mu   sync.Mutex
-	last events.Record // the newest of this writer's, without its events
+	mu      sync.Mutex
+	last    events.Record // the newest of this writer's, without its events
+	wroteAt time.Duration // by SinceBoot
 }
 
 // Log returns the log that the writer writes.
@@ -80,6 +94,7 @@ func (w *Writer) wrote(r events.Record) {
 	defer w.mu.Unlock()
 	if r.Revision > w.last.Revision {
 		w.last = events.Record{Commit: events.Commit{Stream: r.Stream, ID: r.ID}, Revision: r.Revision}
+		w.wroteAt = SinceBoot()
 	}
 }
 
@@ -114,16 +129,33 @@ func (l *Log) Operator(ctx context.Context, name, by string) (*Writer, error) {
 }
 
 // tellTime tells the clock how late it is in the log, as far as the catalogue's stream
-// says: a clock that knows nothing of the log believes what the machine says.
+// says, or the last segment: a clock that knows nothing of the log believes what the
+// machine says.
 func (l *Log) tellTime(ctx context.Context) error {
-	joined, err := l.Since(ctx, events.Catalogue, time.UnixMilli(0))
-	if err != nil {
-		return errors.Wrap(err, "look what time it is in the log")
+	for {
+		pin, err := l.Revision(ctx)
+		if err != nil {
+			return errors.Wrap(err, "look what time it is in the log")
+		}
+		segments, err := l.segmentsAt(ctx, pin)
+		if err != nil {
+			return err
+		}
+		if n := len(segments); n > 0 {
+			l.Clock.Seen(events.Commit{Time: segments[n-1].Running}, false)
+		}
+		joined, err := l.readStored(ctx, pin, nil, whole([]events.Stream{events.Catalogue}), 0)
+		if errors.Is(err, rpctypes.ErrCompacted) {
+			continue
+		}
+		if err != nil {
+			return errors.Wrap(err, "look what time it is in the log")
+		}
+		for _, r := range joined {
+			l.Clock.Seen(r.Commit, false)
+		}
+		return nil
 	}
-	for _, r := range joined {
-		l.Clock.Seen(r.Commit, false)
-	}
-	return nil
 }
 
 // Alive lists the hosts of which a daemon is present.
@@ -213,18 +245,26 @@ func (w *Writer) Describe(ctx context.Context, p Presence, lease clientv3.LeaseI
 	if err != nil {
 		return errors.Wrap(err, "write the presence")
 	}
-	l := w.log
-	resp, err := l.client.Txn(ctx).
-		If(clientv3.Compare(clientv3.ModRevision(l.keys.host(who.name)), "=", l.own(who.revision)), clientv3.Compare(clientv3.CreateRevision(l.keys.alive(who.name)), ">", 0)).
-		Then(clientv3.OpPut(l.keys.alive(who.name), string(presence), clientv3.WithLease(lease))).
-		Commit()
-	switch {
-	case err != nil:
-		return errors.Mark(errors.Wrap(err, "tell more of this daemon"), ErrUnknown)
-	case !resp.Succeeded:
-		return errors.Wrapf(ErrFenced, "host %s", who.name)
+	for l := w.log; ; {
+		known, present, err := l.lookUp(ctx, who.name)
+		switch {
+		case err != nil:
+			return err
+		case known.Revision != who.revision || !present.Present():
+			return errors.Wrapf(ErrFenced, "host %s", who.name)
+		}
+		// What was told before, and not answered, may not come after this.
+		resp, err := l.client.Txn(ctx).
+			If(clientv3.Compare(clientv3.ModRevision(l.keys.host(who.name)), "=", l.own(who.revision)), clientv3.Compare(clientv3.ModRevision(l.keys.alive(who.name)), "=", present.Revision)).
+			Then(clientv3.OpPut(l.keys.alive(who.name), string(presence), clientv3.WithLease(lease))).
+			Commit()
+		switch {
+		case err != nil:
+			return errors.Mark(errors.Wrap(err, "tell more of this daemon"), ErrUnknown)
+		case resp.Succeeded:
+			return nil
+		}
 	}
-	return nil
 }
 
 // Leave says that the daemon stops in good order, and takes its presence away in the

@@ -3,6 +3,7 @@
 package etcdlog
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 
@@ -32,6 +33,11 @@ func (k keys) alive(host string) string          { return string(k) + "alive/" +
 func (k keys) store() string                     { return string(k) + "meta/store" }
 func (k keys) restoring() string                 { return string(k) + "meta/restoring" }
 func (k keys) restored() string                  { return string(k) + "restored/" }
+func (k keys) archiving() string                 { return string(k) + "meta/archiving" }
+func (k keys) segments() string                  { return string(k) + "segments/" }
+
+// segment has its number in so many digits that keys stand in the order of revisions.
+func (k keys) segment(first int64) string { return k.segments() + fmt.Sprintf("%016d", first) }
 
 func (k keys) commit(s events.Stream, id events.ID) string { return k.stream(s) + id.String() }
 

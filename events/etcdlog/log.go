@@ -23,6 +23,9 @@ type Log struct {
 	keys   keys
 	// Clock stamps the commits of this process.
 	Clock *Clock
+	// Archive reads what was sealed and is in the store no more. Nil: nothing of that can
+	// be read. It is set before the log is used.
+	Archive Archive
 
 	// attempt is how long one try of a transaction waits for its answer before
 	// the same one is sent again.
@@ -71,20 +74,11 @@ func (l *Log) get(ctx context.Context, key string, opts ...clientv3.OpOption) (*
 
 // decodeRecord reads a log key and its value.
 func (l *Log) decodeRecord(kv *mvccpb.KeyValue) (events.Record, error) {
-	stream, id, err := l.keys.parseCommit(string(kv.Key))
-	if err != nil {
-		return events.Record{}, errors.Mark(err, events.ErrMalformed)
-	}
-	value, revision, err := l.unmark(kv)
+	c, err := l.raw(kv)
 	if err != nil {
 		return events.Record{}, err
 	}
-	commit, err := events.Decode(value)
-	if err != nil {
-		return events.Record{}, errors.Wrapf(err, "read the commit at %s (revision %d)", kv.Key, revision)
-	}
-	commit.Stream, commit.ID = stream, id
-	return events.Record{Commit: commit, Revision: revision}, nil
+	return c.record()
 }
 
 func (l *Log) decodeRecords(kvs []*mvccpb.KeyValue) ([]events.Record, error) {

@@ -162,7 +162,7 @@ func (l *Log) Commits(ctx context.Context, stream events.Stream, ids []events.ID
 			}
 		}
 	}
-	return found, nil
+	return found, l.sealedCommits(ctx, stream, ids, found)
 }
 
 // Read returns the records of the given streams, or of all when none is given,

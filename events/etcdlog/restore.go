@@ -39,8 +39,12 @@ type Restoration struct {
 }
 
 // Restore begins to restore a backup. What an unfinished restore left in the store
-// goes first. It returns [ErrNotEmpty] for anything else below the prefix.
+// goes first. It returns [ErrNotEmpty] for anything else below the prefix, and
+// [ErrNested] for a prefix inside another log's.
 func (l *Log) Restore(ctx context.Context, from Origin) (*Restoration, error) {
+	if err := l.alone(ctx); err != nil {
+		return nil, err
+	}
 	mark, err := json.Marshal(struct {
 		Origin
 		Restore events.ID `json:"restore"` // tells this restore from others

@@ -135,16 +135,12 @@ func (l *Log) readRaw(ctx context.Context, pin int64, s *Snapshot, progress func
 		mu.Lock()
 		defer mu.Unlock()
 		for _, kv := range kvs {
-			stream, id, err := l.keys.parseCommit(string(kv.Key))
-			if err != nil {
-				return errors.Mark(err, events.ErrMalformed)
-			}
-			value, revision, err := l.unmark(kv)
+			c, err := l.raw(kv)
 			if err != nil {
 				return err
 			}
-			if revision <= s.Revision {
-				commits = append(commits, RawCommit{revision, stream, id, value})
+			if c.Revision <= s.Revision {
+				commits = append(commits, c)
 			}
 		}
 		if progress != nil {

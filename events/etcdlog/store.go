@@ -44,6 +44,11 @@ type Memory struct {
 	// Unlooked says that the store may lack what this machine's engine uses, and that
 	// the two were not compared yet: it was restored, or adopted.
 	Unlooked bool `json:"unlooked,omitempty"`
+	// Reopened are the grants of this machine's that were opened again, and whose
+	// networks were not compared with the log yet.
+	Reopened []events.ID `json:"reopened,omitempty"`
+	// Clock is what time it likely was then: see [Clock.Resume].
+	Clock Reading `json:"clock,omitzero"`
 }
 
 // Store reads which store this is. It returns [ErrNoStore], [ErrUnfinished] or
@@ -105,8 +110,15 @@ func (l *Log) stillThis(kvs []*mvccpb.KeyValue) error {
 }
 
 // Found gives a store without an identity one, and returns the identity it has
-// then, whoever gave it. It returns [ErrUnfinished] or [ErrStoreFormat].
+// then, whoever gave it. It returns [ErrUnfinished], [ErrStoreFormat] or [ErrNested].
 func (l *Log) Found(ctx context.Context) (Store, error) {
+	there, err := l.Store(ctx)
+	if !errors.Is(err, ErrNoStore) {
+		return there, err
+	}
+	if err := l.alone(ctx); err != nil {
+		return Store{}, err
+	}
 	value, err := json.Marshal(Store{ID: l.Clock.NewID(), Format: Format})
 	if err != nil {
 		return Store{}, errors.Wrap(err, "write the store's identity")
@@ -146,6 +158,15 @@ func (l *Log) Recall(ctx context.Context, m Memory) error {
 	}
 	if now := l.revision(resp.Header.Revision); now < m.Revision {
 		return other("it is at revision %d, and this machine has seen revision %d in its own", now, m.Revision)
+	}
+	if m.Revision > 0 && len(resp.Kvs) == 0 {
+		segments, err := l.Segments(ctx)
+		if err != nil {
+			return err
+		}
+		if s := sealedAt(segments, m.Revision); s != nil && s.gone() {
+			return nil // it was archived since
+		}
 	}
 	if m.Revision > 0 && (len(resp.Kvs) == 0 || l.revision(resp.Kvs[0].CreateRevision) != m.Revision) {
 		return other("commit %s, which this machine has seen at revision %d, is not in it", m.Commit, m.Revision)

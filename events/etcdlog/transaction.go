@@ -25,8 +25,9 @@ type transaction struct {
 	orElse []clientv3.Op
 	guards []string
 	seenAt int64
-	last   events.Record              // see Writer.leanOnLast; zero for none
 	own    func(revision int64) int64 // see Log.own
+
+	leaning leaning // see Writer.leanOnLast
 }
 
 // compare demands that a guard still is as it was seen. It is not read where it
@@ -143,6 +144,9 @@ func (l *Log) prepare(p Proposal, commit events.Commit, fence host) (*transactio
 	}
 	if touched.leansOnPool && !touched.pool {
 		t.compare(l.keys.pool(p.Seen.Pool.Value.Space, t.pool), p.Seen.Pool.Revision)
+	}
+	if p.AliveAt > 0 {
+		t.ifs = append(t.ifs, clientv3.Compare(clientv3.ModRevision(l.keys.alive("")), "<", l.own(p.AliveAt)+1).WithPrefix())
 	}
 	for _, name := range p.Dead {
 		t.compare(l.keys.alive(name), 0)

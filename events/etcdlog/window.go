@@ -48,9 +48,32 @@ func (l *Log) bounds(s stretch) (from, end string) {
 type page struct{ from, end string }
 
 // readAt reads stretches as they were at a revision, in the order of the
-// revisions. It returns etcd's ErrCompacted where the store has forgotten the
-// revision.
+// revisions, from segments and from the store. It returns etcd's ErrCompacted where the
+// store has forgotten the revision, and [ErrArchive].
 func (l *Log) readAt(ctx context.Context, pin int64, progress func(int), stretches []stretch) ([]events.Record, error) {
+	segments, err := l.segmentsAt(ctx, pin)
+	if err != nil {
+		return nil, err
+	}
+	sealed, until, err := l.readSealed(ctx, segments, stretches, progress)
+	if err != nil {
+		return nil, err
+	}
+	told := progress
+	if progress != nil {
+		told = func(n int) { progress(len(sealed) + n) }
+	}
+	// What is read from a segment may be in the store as well: its removal is under way.
+	live, err := l.readStored(ctx, pin, told, stretches, until)
+	if err != nil {
+		return nil, err
+	}
+	return inOrder(append(sealed, live...)), nil
+}
+
+// readStored reads what is in the store of stretches, as it was at a revision, in no
+// order: what came after another revision, up to which segments have the rest.
+func (l *Log) readStored(ctx context.Context, pin int64, progress func(int), stretches []stretch, after int64) ([]events.Record, error) {
 	var mu sync.Mutex
 	var records []events.Record
 	err := l.walk(ctx, pin, stretches, func(kvs []*mvccpb.KeyValue) error {
@@ -60,22 +83,24 @@ func (l *Log) readAt(ctx context.Context, pin int64, progress func(int), stretch
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		records = append(records, some...)
+		for _, r := range some {
+			if r.Revision > after || stays(r.Stream) {
+				records = append(records, r)
+			}
+		}
 		if progress != nil {
 			progress(len(records))
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return inOrder(records), nil
+	return records, err
 }
 
 // walk goes over stretches as they were at a revision, page by page: one goroutine
 // finds the pages, some others read them, and take gets each from one of those. It
-// returns etcd's ErrCompacted where the store has forgotten the revision.
-func (l *Log) walk(ctx context.Context, pin int64, stretches []stretch, take func([]*mvccpb.KeyValue) error) error {
+// returns etcd's ErrCompacted where the store has forgotten the revision. opts may leave
+// commits out of the pages.
+func (l *Log) walk(ctx context.Context, pin int64, stretches []stretch, take func([]*mvccpb.KeyValue) error, opts ...clientv3.OpOption) error {
 	pages := make(chan page, 2*readers)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
@@ -90,7 +115,7 @@ func (l *Log) walk(ctx context.Context, pin int64, stretches []stretch, take fun
 	for range readers {
 		group.Go(func() error {
 			for p := range pages {
-				resp, err := l.get(ctx, p.from, clientv3.WithRange(p.end), l.at(pin))
+				resp, err := l.get(ctx, p.from, append([]clientv3.OpOption{clientv3.WithRange(p.end), l.at(pin)}, opts...)...)
 				if err != nil {
 					return errors.Wrap(err, "read the log")
 				}

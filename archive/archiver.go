@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package archive
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/errors"
+
+	"github.com/ipamlog/ipamlog/events"
+	"github.com/ipamlog/ipamlog/events/etcdlog"
+)
+
+const (
+	// MinimumAge is how old a commit is, by the log's own time, before it is sealed: no
+	// transaction that was sent so long ago can still arrive.
+	MinimumAge = time.Hour
+	// segmentCommits is how many commits a segment has, about.
+	segmentCommits = 50_000
+	// removeTogether is how many commits are collected to be deleted.
+	removeTogether = 1000
+)
+
+// Archiver moves the old part of a log into an archive. Several may be at it: the store
+// says who was there first. Not safe for concurrent use.
+type Archiver struct {
+	Log   *etcdlog.Log
+	Store events.ID
+	Place Place
+	Key   Key
+	// Commits is how many a segment has, about; 0: 50,000.
+	Commits int
+	// Smallest is how many a segment must have to be sealed at all; 0: one.
+	Smallest int
+
+	age time.Duration // in the place of MinimumAge, in tests
+}
+
+// Progress is told of each segment when it was sealed, and again when it was removed
+// from the store.
+type Progress func(etcdlog.Segment)
+
+// Run seals what is of before a moment, by the log's running time, segment by segment,
+// and removes each from the store. First it ends what was begun before and not ended.
+// It may be stopped at any moment, and begun again.
+func (a *Archiver) Run(ctx context.Context, before time.Time, tell Progress) error {
+	newest, err := a.Log.Newest(ctx)
+	if err != nil {
+		return err
+	}
+	if youngest := newest.Add(-cmp.Or(a.age, MinimumAge)); before.After(youngest) {
+		before = youngest
+	}
+	for {
+		claim, err := a.Log.ClaimArchive(ctx)
+		if err != nil {
+			return err
+		}
+		segments, err := a.Log.Segments(ctx)
+		if err != nil {
+			return err
+		}
+		for i, s := range segments {
+			if s.State == etcdlog.Removed {
+				continue
+			}
+			if segments[i], err = a.remove(ctx, s, tell); err != nil {
+				return err
+			}
+		}
+		more, err := a.seal(ctx, claim, segments, before, tell)
+		if err != nil || !more {
+			return err
+		}
+	}
+}
+
+// seal seals the next segment, and says whether there was anything to seal.
+func (a *Archiver) seal(ctx context.Context, claim etcdlog.Claim, segments []etcdlog.Segment, before time.Time, tell Progress) (bool, error) {
+	var last *etcdlog.Segment
+	var reached etcdlog.Segment
+	tree := &Tree{}
+	if n := len(segments); n > 0 {
+		last, reached = &segments[n-1], segments[n-1]
+		var err error
+		if tree, err = treeAt(last.After); err != nil {
+			return false, errors.Wrapf(err, "go on behind segment %s", last.File)
+		}
+	}
+	commits := a.Commits
+	if commits == 0 {
+		commits = segmentCommits
+	}
+	part, err := a.Log.Oldest(ctx, reached.Last, reached.Running, before, commits)
+	if err != nil || len(part.Commits) == 0 || len(part.Commits) < a.Smallest {
+		return false, err
+	}
+	made, err := seal(Origin(a.Store, segments), a.Store, tree, reached.Last+1, part)
+	if err != nil {
+		return false, err
+	}
+	made.record.Place = a.Place.String()
+	if err := a.clear(ctx, segments); err != nil {
+		return false, err
+	}
+	if err := a.keep(ctx, made); err != nil {
+		return false, err
+	}
+	sealed, err := a.Log.Seal(ctx, claim, made.record, last)
+	if err != nil {
+		return false, errors.CombineErrors(err, a.withdraw(ctx, made.record))
+	}
+	if tell != nil {
+		tell(sealed)
+	}
+	return true, nil
+}
+
+// clear deletes what an archiver has left that stopped before its segment was written
+// down in the store. It refuses a place that has segments of another log.
+func (a *Archiver) clear(ctx context.Context, segments []etcdlog.Segment) error {
+	names, err := a.Place.List(ctx)
+	if err != nil && !errors.Is(err, ErrNotThere) {
+		return err
+	}
+	for _, name := range names {
+		if !strings.HasSuffix(name, segmentSuffix) || slices.ContainsFunc(segments, func(s etcdlog.Segment) bool { return s.File == name }) {
+			continue
+		}
+		content, err := readAll(ctx, a.Place, name)
+		if errors.Is(err, ErrNotThere) {
+			continue // another archiver was faster
+		}
+		if err != nil {
+			return err
+		}
+		// What cannot be read at all was never put there whole, or is no segment.
+		var of head
+		if err := unpack(content, func(h head) error { of = h; return errStop }, nil); !errors.Is(err, errStop) || of.Origin != Origin(a.Store, segments) {
+			return errors.Newf("%s in %s is not of this log: archive into another place, one for each log", name, a.Place)
+		}
+		if err := a.delete(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errStop ends the reading of a segment whose head was enough.
+var errStop = errors.New("its head was enough")
+
+// withdraw deletes a segment that was not written down in the store. What became of it
+// may be unknown: then it stays, and is cleared away by the next archiver if need be.
+func (a *Archiver) withdraw(ctx context.Context, made etcdlog.Segment) error {
+	segments, err := a.Log.Segments(ctx)
+	if err != nil || slices.ContainsFunc(segments, func(s etcdlog.Segment) bool { return s.File == made.File }) {
+		return err
+	}
+	return a.delete(ctx, made.File)
+}
+
+// delete deletes a segment's file, and its checkpoint before it.
+func (a *Archiver) delete(ctx context.Context, file string) error {
+	if err := a.Place.Delete(ctx, checkpointOf(file)); err != nil {
+		return err
+	}
+	return a.Place.Delete(ctx, file)
+}
+
+// keep puts a segment and its checkpoint into the archive, and reads them again.
+func (a *Archiver) keep(ctx context.Context, made segment) error {
+	signed, err := made.checkpoint().sign(a.Key)
+	if err != nil {
+		return err
+	}
+	if err := a.Place.Put(ctx, made.record.File, made.content); err != nil {
+		return err
+	}
+	if err := a.Place.Put(ctx, checkpointOf(made.record.File), signed); err != nil {
+		return err
+	}
+	return a.prove(ctx, made.record)
+}
+
+// checkpointOf is the name of the checkpoint after a segment.
+func checkpointOf(file string) string {
+	return strings.TrimSuffix(file, segmentSuffix) + checkpointSuffix
+}
+
+// prove reads a segment in the archive as whoever verifies it will.
+func (a *Archiver) prove(ctx context.Context, s etcdlog.Segment) error {
+	content, err := (&Shelf{}).content(ctx, s)
+	if err != nil {
+		return err
+	}
+	h, err := prove(content)
+	if err != nil {
+		return errors.Wrapf(err, "read %s, which was just written", s.File)
+	}
+	if h.After.Root != s.After.Root || h.Before.Root != s.Before.Root || h.Commits != s.Commits {
+		return errors.AssertionFailedf("%s is not the segment that was sealed", s.File)
+	}
+	return nil
+}
+
+// remove deletes a sealed segment's commits from the store, and returns its record then.
+func (a *Archiver) remove(ctx context.Context, s etcdlog.Segment, tell Progress) (etcdlog.Segment, error) {
+	if err := a.prove(ctx, s); err != nil {
+		return s, err
+	}
+	if s.State == etcdlog.Sealed {
+		var err error
+		if s, err = a.Log.BeginRemoval(ctx, s); err != nil {
+			return s, err
+		}
+	}
+	var some []etcdlog.RawCommit
+	flush := func() error {
+		err := a.Log.Remove(ctx, s, some)
+		some = some[:0]
+		return err
+	}
+	err := a.Log.Sealed(ctx, s, func(c etcdlog.RawCommit) error {
+		if some = append(some, c); len(some) < removeTogether {
+			return nil
+		}
+		return flush()
+	})
+	if err == nil {
+		err = flush()
+	}
+	if err != nil {
+		return s, err
+	}
+	if s, err = a.Log.EndRemoval(ctx, s); err == nil && tell != nil {
+		tell(s)
+	}
+	return s, err
+}
