@@ -136,6 +136,44 @@ func TestLeaks(t *testing.T) {
 		a.MustDocker(t, "rm", "-f", "b1", "b2", "b3")
 		a.MustDocker(t, "network", "rm", "both")
 	})
+	t.Run("a network that cannot be made", func(t *testing.T) {
+		out, err := a.Docker("network", "create", "--ipam-driver", "ipamlog", "--subnet", "10.55.0.0/24", "--gateway", "10.55.0.1", "--aux-address", "x=10.55.0.7",
+			"-o", "com.docker.network.bridge.name=a-name-that-no-bridge-may-have", "never")
+		if err == nil {
+			t.Fatalf("it was made: %s", out)
+		}
+		heals(t, a, "a network that the engine gave up")
+		if got := ends(t, a, netip.MustParseAddr("10.55.0.7")); got != "grant-closed" && got != "released" {
+			t.Errorf("its auxiliary address: %s", got)
+		}
+	})
+	t.Run("releases that come again, after the network was made anew", func(t *testing.T) {
+		a.create(t, "again", "--subnet", "10.56.0.0/24")
+		var old string
+		for _, e := range a.events(t) {
+			if e.Type == "grant.opened" { // the last one
+				old = fmt.Sprintf("ipamlog:local/%s/%s?host=a&subnet=10.56.0.0%%2F24", e.Stream, e.Grant)
+			}
+		}
+		a.MustDocker(t, "network", "rm", "again")
+		a.create(t, "again", "--subnet", "10.56.0.0/24")
+		a.run(t, "g1", "again")
+		address, _ := a.addresses(t, "g1", "again")
+		for range 2 {
+			if _, err := a.plugin(t).call(t.Context(), "ReleaseAddress", object{"PoolID": old, "Address": address.String()}); err != nil {
+				t.Error(err)
+			}
+			if _, err := a.plugin(t).call(t.Context(), "ReleasePool", object{"PoolID": old}); err != nil {
+				t.Error(err)
+			}
+		}
+		heals(t, a, "releases of a network that is gone")
+		if got := ends(t, a, address); got != "held" {
+			t.Errorf("%s, which a container has: %s", address, got)
+		}
+		a.MustDocker(t, "rm", "-f", "g1")
+		a.MustDocker(t, "network", "rm", "again")
+	})
 	t.Run("the engine loses its networks", func(t *testing.T) {
 		a.create(t, "lost", "--subnet", "10.54.0.0/24")
 		a.run(t, "l1", "lost")
