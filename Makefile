@@ -9,7 +9,7 @@ version := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 tool    := $(GO) tool -modfile=tools/go.mod
 
 .DEFAULT_GOAL := help
-.PHONY: help build plugin run demo lab test lint fmt bench chaos powercut fuzz clean
+.PHONY: help build plugin run demo lab test lint fmt bench engines sim chaos powercut fuzz clean
 
 help: ## show what there is to make
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -39,7 +39,7 @@ lab: ## as root: a shell among LAB_HOSTS (3) hosts with real Docker engines, on 
 # Where no goroutine of ours runs beside another there is nothing for the race
 # detector to see, and it takes most of the time: it instruments the etcd of the test
 # as well. e2e starts the programs as they are built for users.
-calm_tests := ipamlog$$|/config$$|/legacy$$|/events$$|/projection(/.*)?$$|/render$$|/replay/(columns|index|timespec)$$|/operator$$|/cli$$|/bench/bulk$$|/packaging(/.*)?$$|/e2e$$
+calm_tests := ipamlog$$|/archive$$|/backup$$|/config$$|/legacy$$|/events$$|/projection(/.*)?$$|/render$$|/replay/(columns|index|timespec)$$|/operator$$|/cli$$|/bench/bulk$$|/sim/model$$|/packaging(/.*)?$$|/e2e$$
 
 # Namespaces and Docker engines take root; nobody else can run these. Their packages
 # come one after the other: several engines on a machine are load enough.
@@ -57,7 +57,7 @@ test: ## run all tests, those with goroutines under the race detector; as root, 
 	$(GO) vet ./...
 	$(go_test) $(call list,$(call without,$(engine_tests)) $(call with,$(calm_tests)))
 	$(go_test) -race $(call list,$(call without,$(engine_tests)) $(call without,$(calm_tests)))
-	$(go_test) -race -run TestManyAtOnce ./replay/index
+	$(go_test) -race -run 'TestManyAtOnce|TestRun_many' ./replay/index ./archive
 ifeq ($(shell id -u),0)
 	$(go_test) -race -p 1 $(call list,$(call with,$(engine_tests)) $(call without,$(calm_tests)))
 	$(go_test) -p 1 $(call list,$(call with,$(engine_tests)) $(call with,$(calm_tests)))
@@ -72,8 +72,15 @@ lint: ## check style, the house's rules and known vulnerabilities (the first tim
 fmt: ## format the code as lint wants it
 	$(tool) gofumpt -w .
 
-bench: ## measure against bare etcd puts
-	$(GO) run ./bench
+bench: ## measure against bare etcd writes, some 5 minutes; FLAGS=--short in under one
+	$(GO) run ./bench $(FLAGS)
+
+engines: ## as root: containers a second on real engines, beside Docker's own driver
+	@sh scripts/prepare </dev/null
+	$(GO) run ./bench/engines $(FLAGS)
+
+sim: ## how many hosts one etcd carries, by simulation: see docs/scale.md
+	$(GO) run ./sim $(FLAGS)
 
 chaos: ## as root: daemons on a cluster for DURATION (10m) while everything around them breaks; SEED repeats a run
 	@sh scripts/prepare </dev/null

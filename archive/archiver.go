@@ -19,8 +19,12 @@ const (
 	// MinimumAge is how old a commit is, by the log's own time, before it is sealed: no
 	// transaction that was sent so long ago can still arrive.
 	MinimumAge = time.Hour
-	// segmentCommits is how many commits a segment has, about.
-	segmentCommits = 50_000
+	// segmentCommits and segmentBytes are how much a segment has, about: all of it is in
+	// memory for a moment, in a daemon that has little.
+	segmentCommits = 20_000
+	segmentBytes   = 8 << 20
+	// tasted is how many commits are taken at first, to see how large they are.
+	tasted = 1000
 	// removeTogether is how many commits are collected to be deleted.
 	removeTogether = 1000
 )
@@ -32,12 +36,25 @@ type Archiver struct {
 	Store events.ID
 	Place Place
 	Key   Key
-	// Commits is how many a segment has, about; 0: 50,000.
+	// Commits is how many a segment has, about; 0: as many as make a file of some megabytes.
 	Commits int
-	// Smallest is how many a segment must have to be sealed at all; 0: one.
+	// Smallest is how many a segment must have to be sealed at all, if it is not large
+	// without that; 0: one.
 	Smallest int
 
-	age time.Duration // in the place of MinimumAge, in tests
+	age    time.Duration // in the place of MinimumAge, in tests
+	weight int           // bytes a commit, of the last segment; 0: not known
+}
+
+// size is how many commits the next segment is to have.
+func (a *Archiver) size() int {
+	switch {
+	case a.Commits > 0:
+		return a.Commits
+	case a.weight == 0:
+		return tasted
+	}
+	return max(min(segmentBytes/a.weight, segmentCommits), 1)
 }
 
 // Progress is told of each segment when it was sealed, and again when it was removed
@@ -91,14 +108,15 @@ func (a *Archiver) seal(ctx context.Context, claim etcdlog.Claim, segments []etc
 			return false, errors.Wrapf(err, "go on behind segment %s", last.File)
 		}
 	}
-	commits := a.Commits
-	if commits == 0 {
-		commits = segmentCommits
-	}
-	part, err := a.Log.Oldest(ctx, reached.Last, reached.Running, before, commits)
-	if err != nil || len(part.Commits) == 0 || len(part.Commits) < a.Smallest {
+	part, err := a.Log.Oldest(ctx, reached.Last, reached.Running, before, a.size())
+	if err != nil || len(part.Commits) == 0 || len(part.Commits) < min(a.Smallest, a.size()/2) {
 		return false, err
 	}
+	a.weight = 0
+	for _, c := range part.Commits {
+		a.weight += len(c.Value)
+	}
+	a.weight = max(a.weight/len(part.Commits), 1)
 	made, err := seal(Origin(a.Store, segments), a.Store, tree, reached.Last+1, part)
 	if err != nil {
 		return false, err

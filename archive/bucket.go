@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/cockroachdb/errors"
 	"github.com/minio/minio-go/v7"
@@ -51,7 +52,7 @@ func openBucketPatiently(name string, silence time.Duration) (Place, error) {
 	}
 	if prefix = strings.Trim(prefix, "/"); prefix != "" {
 		prefix += "/"
-		if err := s3utils.CheckValidObjectNamePrefix(prefix); err != nil {
+		if err := s3utils.CheckValidObjectNamePrefix(prefix); err != nil || strings.ContainsFunc(prefix, unicode.IsControl) {
 			return nil, errors.Newf("%q has a prefix that no object can have: write s3://BUCKET/PREFIX", name)
 		}
 	}

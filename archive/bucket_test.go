@@ -39,7 +39,7 @@ type store struct {
 func newStore(t *testing.T) *store {
 	t.Helper()
 	fake := gofakes3.New(s3mem.New(), gofakes3.WithLogger(gofakes3.DiscardLog()))
-	over, end := context.WithCancel(context.Background())
+	over := t.Context()
 	s := &store{}
 	serve := fake.Server()
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -55,7 +55,6 @@ func newStore(t *testing.T) *store {
 		serve.ServeHTTP(w, r)
 	}))
 	t.Cleanup(s.Close)
-	t.Cleanup(end)
 	t.Setenv("AWS_ENDPOINT_URL", s.URL)
 	t.Setenv("AWS_ACCESS_KEY_ID", keyID)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", secret)

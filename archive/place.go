@@ -5,6 +5,7 @@ package archive
 import (
 	"context"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -45,7 +46,7 @@ func OpenPlace(name string) (Place, error) {
 	case !strings.HasPrefix(name, "/"):
 		return nil, errors.Newf("%q is no absolute directory: give its whole path, because other programs look for segments there", name)
 	}
-	return directory(strings.TrimRight(name, "/")), nil
+	return directory(filepath.Clean(name)), nil
 }
 
 // together are several places as one. What is put there goes to the first.

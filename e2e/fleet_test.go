@@ -224,7 +224,11 @@ func TestFleet(t *testing.T) {
 	t.Run("all leave", func(t *testing.T) {
 		for _, s := range f.sites {
 			s.removeAll(t)
-			s.MustDocker(t, "network", "rm", "shared")
+			// The engine may still be ending the endpoint of a start that failed.
+			await(t, "the engine to let go of the network", func() (bool, error) {
+				_, err := s.Docker("network", "rm", "shared")
+				return err == nil, nil
+			})
 		}
 		if left := agree(t, f.sites...); len(left) > 0 {
 			t.Errorf("all is removed, and still in use are %+v", left)

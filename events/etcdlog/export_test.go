@@ -23,3 +23,10 @@ func ClientOf(l *Log) *clientv3.Client { return l.client }
 
 // SetReading changes how long one read waits for its answer.
 func (l *Log) SetReading(d time.Duration) { l.reading = d }
+
+// Age makes it a time since a writer wrote last.
+func Age(w *Writer, d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wroteAt -= d
+}

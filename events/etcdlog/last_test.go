@@ -43,6 +43,30 @@ func TestAppendLeansOnItsLastCommit(t *testing.T) {
 	}
 }
 
+// What was written long ago may be in an archive by now: then the stream's head says
+// whether the store is an older copy.
+func TestAppendLeansOnItsHead(t *testing.T) {
+	b := startBed(t)
+	last := b.append(b.allocate(5))
+	archived := func(r events.Record) {
+		t.Helper()
+		etcdlog.Age(b.w, time.Hour)
+		if _, err := b.client.Delete(t.Context(), etcdlog.DefaultPrefix+"log/"+string(r.Stream)+"/"+r.ID.String()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	archived(last)
+	last = b.append(b.allocate(6))
+	archived(last)
+	head := etcdlog.DefaultPrefix + "heads/" + string(last.Stream)
+	if _, err := b.client.Delete(t.Context(), head); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := b.w.Append(within(t, 20*time.Second), b.propose(b.allocate(7))); !errors.Is(err, etcdlog.ErrOtherStore) {
+		t.Errorf("without the stream's head: %+v %v", r, err)
+	}
+}
+
 // A commit's fate is settled in its own store, and in no other.
 func TestCloseWritesToNoOtherStore(t *testing.T) {
 	b := startBed(t)

@@ -103,7 +103,7 @@ func (l *Log) countBefore(ctx context.Context, pin int64, streams []events.Strea
 }
 
 func (l *Log) oldestUntil(ctx context.Context, pin int64, streams []events.Stream, after int64, running, until time.Time) (Stretch, error) {
-	border := lowestID(ulid.Timestamp(until.Add(overlap)))
+	border := lowestID(ulid.Timestamp(until))
 	old, rest := whole(streams), whole(streams)
 	for i := range old {
 		old[i].to, rest[i].from = border, border
@@ -116,7 +116,8 @@ func (l *Log) oldestUntil(ctx context.Context, pin int64, streams []events.Strea
 	if len(part.Commits) == 0 {
 		return part, nil
 	}
-	// A clock that was wrong can have put a commit anywhere.
+	// A commit's ID may be a little later than its time, and a clock that was wrong can
+	// have put it anywhere.
 	last := part.Commits[len(part.Commits)-1].Revision
 	astray, err := l.rawBetween(ctx, pin, rest, after, last)
 	if err != nil || len(astray) == 0 {

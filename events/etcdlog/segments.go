@@ -105,7 +105,7 @@ func decodeSegment(kv *mvccpb.KeyValue) (Segment, error) {
 	switch {
 	case s.State != Sealed && s.State != Removing && s.State != Removed:
 		return s, errors.Newf("the segment at %s is in the state %q, which this program does not know: upgrade it", kv.Key, s.State)
-	case s.First < 1 || s.Last < s.First || s.Commits < 1 || s.Before.Size+s.Commits != s.After.Size:
+	case s.First < 1 || s.Last < s.First || s.Commits < 1 || s.Before.Size < 0 || s.Before.Size+s.Commits != s.After.Size:
 		return s, errors.Wrapf(events.ErrMalformed, "the segment at %s contradicts itself", kv.Key)
 	}
 	return s, nil

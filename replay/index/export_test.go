@@ -26,6 +26,9 @@ func Check(s projection.Sealed) bool { return s.(*sealed).check() }
 // SaveFrom makes logs of so many commits worth a file.
 func (x *Index) SaveFrom(n int64) { x.small = n }
 
+// AtOnce takes so many commits of an archive into memory before the file is written.
+func (x *Index) AtOnce(n int) { x.atOnce = n }
+
 // Path is where the file is, once there is one.
 func (x *Index) Path() string { return x.path }
 

@@ -21,6 +21,9 @@ const (
 	// file is worth writing again; of a large log it is a part.
 	smallTail = 5000
 	tailPart  = 50 // one in so many
+	// atOnce is how many commits of an archive are taken into memory, about, before the
+	// file is written: some 700 bytes each.
+	atOnce = 300_000
 )
 
 // Index answers about the past of one log. Safe for concurrent use.
@@ -30,6 +33,7 @@ type Index struct {
 	prefix string
 	dirs   []string
 	small  int64 // smallTail
+	atOnce int
 
 	turn chan struct{} // one at a time; its holder may use what follows
 
@@ -45,7 +49,7 @@ type Index struct {
 // Its file is in the first of the directories that can be read, or written; where
 // there is none it still answers, from the log. Nothing is read yet.
 func Open(log *etcdlog.Log, store events.ID, prefix string, dirs ...string) *Index {
-	return &Index{log: log, store: store, prefix: prefix, dirs: dirs, small: smallTail, turn: make(chan struct{}, 1), front: &etcdlog.Frontier{}}
+	return &Index{log: log, store: store, prefix: prefix, dirs: dirs, small: smallTail, atOnce: atOnce, turn: make(chan struct{}, 1), front: &etcdlog.Frontier{}}
 }
 
 // take waits for the caller's turn; give ends it.
@@ -143,10 +147,30 @@ func (x *Index) read(ctx context.Context, progress func(int)) (*replay.History, 
 }
 
 func (x *Index) readOn(ctx context.Context, progress func(int)) (*replay.History, error) {
+	for {
+		records, err := x.log.ReadSealedOn(ctx, x.front, x.atOnce, progress)
+		if err != nil {
+			return nil, errors.Wrap(err, "read the log")
+		}
+		if len(records) == 0 {
+			break
+		}
+		if _, err := x.grow(records); err != nil {
+			return nil, err
+		}
+		if err := x.save(ctx); err != nil {
+			return nil, err
+		}
+	}
 	records, err := x.log.ReadOn(ctx, x.front, progress)
 	if err != nil {
 		return nil, errors.Wrap(err, "read the log")
 	}
+	return x.grow(records)
+}
+
+// grow adds what came after what is known.
+func (x *Index) grow(records []events.Record) (*replay.History, error) {
 	if len(records) > 0 || x.history == nil {
 		x.tail = append(x.tail, records...)
 		t := projection.NewTimeline()
@@ -193,6 +217,11 @@ func (x *Index) Save(ctx context.Context) error {
 		return err
 	}
 	defer x.give()
+	return x.save(ctx)
+}
+
+// save implements Save.
+func (x *Index) save(ctx context.Context) error {
 	commits := x.front.Commits()
 	if x.history == nil || len(x.tail) == 0 || x.base != nil && int64(len(x.tail)) <= max(x.small, commits/tailPart) {
 		return nil
