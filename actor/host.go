@@ -115,12 +115,12 @@ func (h *Host) startPools(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	hosts, err := h.log.GrantHosts(ctx)
+	if err != nil {
+		return err
+	}
 	for _, entry := range pools {
-		hosts, err := h.log.GrantHosts(ctx, entry.ID)
-		if err != nil {
-			return err
-		}
-		if hosts[h.writer.Host()] || hosts[""] {
+		if hosts[entry.ID][h.writer.Host()] || hosts[entry.ID][""] {
 			h.pool(entry.Value.Space, entry.ID)
 		}
 	}

@@ -120,8 +120,11 @@ func prove(content []byte) (head, error) {
 	if err == nil {
 		err = p.end()
 	}
-	if p.changed != nil { // which names the place
+	switch {
+	case p.changed != nil: // which names the place
 		err = p.changed
+	case err != nil && p.last > 0:
+		err = errors.Wrapf(err, "behind revision %d", p.last)
 	}
 	return p.head, err
 }

@@ -4,15 +4,18 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/errors"
-	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
 
+	"github.com/ipamlog/ipamlog/actor"
 	"github.com/ipamlog/ipamlog/demo/engine"
+	"github.com/ipamlog/ipamlog/events"
 )
 
 // container asks the daemon for an address and gives it back.
@@ -20,7 +23,6 @@ type container struct {
 	*engine.Conn
 	pool   string
 	number int
-	starts uint32
 }
 
 // newContainers connects n containers, each over its own connection.
@@ -47,65 +49,56 @@ func (c *container) turn(context.Context) (int, time.Duration, error) {
 	return 2, took, c.Release(c.pool, address)
 }
 
-// start asks for an address. Like Docker it comes with another MAC every time.
+// start asks for an address.
 func (c *container) start() (string, error) {
-	c.starts++
-	mac := fmt.Sprintf("02:%02x:%02x:%02x:%02x:%02x", byte(c.number>>8), byte(c.number),
-		byte(c.starts>>16), byte(c.starts>>8), byte(c.starts))
-	prefix, err := c.Endpoint(c.pool, fmt.Sprintf("container-%d", c.number), mac, "")
+	prefix, err := c.Endpoint(c.pool, fmt.Sprintf("container-%d", c.number), nextMAC().String(), "")
 	address, _, _ := strings.Cut(prefix, "/")
 	return address, err
 }
 
-// putter puts values straight into etcd, each under a new key.
-type putter struct {
-	etcd  *clientv3.Client
-	own   bool // the connection is this putter's to close
-	key   string
-	count int
-	value string
+// caller does what a container does, without a socket between: it calls the actor.
+type caller struct {
+	host   *actor.Host
+	grant  actor.Ref
+	number int
 }
 
-// puttersEach is how many putters share a connection: etcd was a tenth faster or
-// more so than with a connection for each, and shall be measured at its best.
-const puttersEach = 8
-
-// newPutters makes n putters.
-func newPutters(etcd, value string, n int) ([]client, error) {
+func newCallers(host *actor.Host, grant actor.Ref, n int) []client {
 	clients := make([]client, 0, n)
-	var shared *clientv3.Client
 	for i := range n {
-		own := i%puttersEach == 0
-		if own {
-			var err error
-			if shared, err = dial(etcd); err != nil {
-				return nil, errors.CombineErrors(err, closeAll(clients))
-			}
-		}
-		key := fmt.Sprintf("/bench/%d", time.Now().UnixNano())
-		clients = append(clients, &putter{etcd: shared, own: own, key: key, value: value})
+		clients = append(clients, &caller{host: host, grant: grant, number: i})
 	}
-	return clients, nil
+	return clients
 }
 
-func dial(etcd string) (*clientv3.Client, error) {
-	c, err := clientv3.New(clientv3.Config{Endpoints: []string{etcd}, Logger: zap.NewNop()})
-	return c, errors.Wrap(err, "connect to etcd")
-}
-
-func (p *putter) turn(ctx context.Context) (int, time.Duration, error) {
-	p.count++
+func (c *caller) turn(ctx context.Context) (int, time.Duration, error) {
 	begun := time.Now()
-	_, err := p.etcd.Put(ctx, fmt.Sprintf("%s/%08d", p.key, p.count), p.value)
-	return 1, time.Since(begun), errors.Wrap(err, "put into etcd")
+	address, err := c.start(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	took := time.Since(begun)
+	_, err = c.host.ReleaseAddress(ctx, c.grant, address)
+	return 2, took, err
 }
 
-// Close ends the putter's connection, for those who share it too.
-func (p *putter) Close() error {
-	if !p.own {
-		return nil
-	}
-	return errors.Wrap(p.etcd.Close(), "leave etcd")
+func (c *caller) start(ctx context.Context) (netip.Addr, error) {
+	answer, err := c.host.RequestAddress(ctx, c.grant, actor.AddressRequest{
+		Asking: actor.AskEndpoint, MAC: nextMAC(), Endpoint: fmt.Sprintf("container-%d", c.number),
+	})
+	return answer.Address, err
+}
+
+// Close implements [client]: the host is not the caller's to end.
+func (*caller) Close() error { return nil }
+
+var macs atomic.Uint64
+
+// nextMAC is one that nobody had: who comes with another's is answered as that one was.
+func nextMAC() events.MAC {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], macs.Add(1))
+	return events.MAC{2, b[3], b[4], b[5], b[6], b[7]}
 }
 
 func closeAll(clients []client) error {

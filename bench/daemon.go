@@ -4,13 +4,10 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -20,8 +17,12 @@ import (
 	"github.com/ipamlog/ipamlog/embedded"
 )
 
-// startPatience is how long a daemon may take to answer.
-const startPatience = 30 * time.Second
+const (
+	// startPatience is how long a daemon may take to answer.
+	startPatience = 2 * time.Minute
+	// askAgain is after how long one is asked again: a start is measured so exactly.
+	askAgain = 5 * time.Millisecond
+)
 
 // build makes the program that is measured.
 func build(ctx context.Context, dir string) (string, error) {
@@ -39,14 +40,21 @@ type daemon struct {
 }
 
 // start runs a daemon with its own directory, on the given etcd or, when that is
-// empty, on one embedded in it.
+// empty, on one embedded in it, and waits until it answers.
 func start(ctx context.Context, program, dir, host, etcd string) (*daemon, error) {
+	d, _, err := startUntil(ctx, program, dir, host, etcd, probe)
+	return d, err
+}
+
+// startUntil runs a daemon, and tells how long it took until a question of Docker's was
+// answered.
+func startUntil(ctx context.Context, program, dir, host, etcd string, question func(*engine.Conn) error) (*daemon, time.Duration, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, errors.Wrap(err, "make a directory for the daemon")
+		return nil, 0, errors.Wrap(err, "make a directory for the daemon")
 	}
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
-		return nil, errors.Wrap(err, "make the daemon's log")
+		return nil, 0, errors.Wrap(err, "make the daemon's log")
 	}
 	defer func() { _ = log.Close() }() // the daemon has its own
 	d := &daemon{dir: dir, socket: filepath.Join(dir, "plugin.sock")}
@@ -54,40 +62,46 @@ func start(ctx context.Context, program, dir, host, etcd string) (*daemon, error
 		"--engine", "off", "--listen", "off", "--cluster-store", etcd)
 	d.cmd.Stdout, d.cmd.Stderr = io.Discard, log
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	begun := time.Now()
 	if err := d.cmd.Start(); err != nil {
-		return nil, errors.Wrapf(err, "start %s", program)
+		return nil, 0, errors.Wrapf(err, "start %s", program)
 	}
-	if err := d.ready(ctx); err != nil {
+	if err := d.answers(ctx, question); err != nil {
 		said, _ := os.ReadFile(log.Name())
 		d.stop()
-		return nil, errors.Wrapf(err, "the daemon said:\n%s", said)
+		return nil, 0, errors.Wrapf(err, "the daemon said:\n%s", said)
 	}
-	return d, nil
+	return d, time.Since(begun), nil
 }
 
-// ready waits until a pool is answered for.
-func (d *daemon) ready(ctx context.Context) error {
+// answers waits until a question is answered.
+func (d *daemon) answers(ctx context.Context, question func(*engine.Conn) error) error {
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	for {
-		err := d.probe(ctx)
+		err := d.ask(ctx, question)
 		if err == nil {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
 			return errors.Wrap(err, "wait for the daemon")
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(askAgain):
 		}
 	}
 }
 
-func (d *daemon) probe(ctx context.Context) error {
+func (d *daemon) ask(ctx context.Context, question func(*engine.Conn) error) error {
 	conn, err := engine.Dial(ctx, d.socket)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
+	return question(conn)
+}
+
+// probe asks for a pool, and gives it back.
+func probe(conn *engine.Conn) error {
 	pool, err := conn.CreatePool("192.0.2.0/24", map[string]string{"pool": "probe"})
 	if err != nil {
 		return err
@@ -98,24 +112,10 @@ func (d *daemon) probe(ctx context.Context) error {
 // etcd is where the daemon's embedded etcd is reached.
 func (d *daemon) etcd() string { return embedded.Endpoint(d.dir) }
 
-// cpu is what the daemon has had of the CPUs so far, to a hundredth of a second
-// (proc(5)).
-func (d *daemon) cpu() (time.Duration, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.cmd.Process.Pid))
-	if err != nil {
-		return 0, errors.Wrap(err, "read the daemon's CPU time")
-	}
-	_, rest, _ := strings.Cut(string(stat), ") ") // the name may hold spaces
-	var ticks int64
-	for _, field := range strings.Fields(rest)[11:13] { // utime and stime
-		n, err := strconv.ParseInt(field, 10, 64)
-		if err != nil {
-			return 0, errors.Wrap(err, "read the daemon's CPU time")
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond, nil
-}
+func (d *daemon) pid() int { return d.cmd.Process.Pid }
+
+// cpu is what the daemon has had of the CPUs.
+func (d *daemon) cpu() (time.Duration, error) { return cpuOf(d.pid()) }
 
 func (d *daemon) stop() {
 	_ = d.cmd.Process.Signal(syscall.SIGTERM)

@@ -31,16 +31,17 @@ const (
 	coldRuns  = 3
 )
 
-// finding is a line of the forensic table.
+// finding is a line of what was measured by itself.
 type finding struct {
-	what   string
-	figure string
-	aim    string // with its verdict; empty: none
+	What   string `json:"what"`
+	Figure string `json:"figure"`
+	Aim    string `json:"aim,omitempty"` // with its verdict
 }
 
 // measurePast measures questions about the past of a log of so many events, each
 // asked as a user does: by a process of its own.
-func measurePast(ctx context.Context, program, dir string, n int) error {
+func measurePast(ctx context.Context, f flags, dir string, r *report) error {
+	n, program := f.past, f.program
 	dir = filepath.Join(dir, "past")
 	// What is measured reads: that writes are not on disk yet makes no difference.
 	server, err := embedded.Start(ctx, embedded.Options{Dir: dir, Log: zerolog.Nop(), NoFsync: true})
@@ -63,13 +64,13 @@ func measurePast(ctx context.Context, program, dir string, n int) error {
 	begun := time.Now()
 	err = bulk.Write(ctx, server.Client(), etcdlog.DefaultPrefix, story.Commits(), func(done int) {
 		if done%(50*1024) == 0 {
-			fmt.Fprintf(os.Stderr, "bench: %d commits written …\n", done)
+			progress("%d commits written", done)
 		}
 	})
 	if err != nil {
 		return errors.Wrap(err, "write the story")
 	}
-	found := []finding{{what: "events written by the bulk writer", figure: perSecond(n, time.Since(begun))}}
+	found := []finding{{What: "events written by the bulk writer", Figure: perSecond(n, time.Since(begun))}}
 	found = append(found, projecting(story, n))
 
 	ask := func(args ...string) (time.Duration, error) {
@@ -139,8 +140,7 @@ func measurePast(ctx context.Context, program, dir string, n int) error {
 		finding{"the index", fmt.Sprintf("%.1f MB", float64(info.Size())/1e6), ""},
 		finding{fmt.Sprintf("enrich, %d lines of CSV", logLines), joined.String(), joined.verdict(logLines * time.Second / 1_000_000)},
 	)
-	fmt.Printf("\nThe past of %d events, %d addresses held at the end; each question is a process of its own, until its\nanswer is there: medians, and the least and the most.\n\n", n, heldAtEnd)
-	return writeFindings(os.Stdout, found)
+	return r.add(fmt.Sprintf("The past of %d events, %d addresses held at the end; each question is a process of its own, until its\nanswer is there: medians, and the least and the most.", n, heldAtEnd), found...)
 }
 
 // measureEnrich joins a firewall's log with the holders: a process of its own, from
@@ -223,7 +223,7 @@ func writeFindings(w io.Writer, found []finding) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "what\tmeasured\taim")
 	for _, f := range found {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", f.what, f.figure, f.aim)
+		fmt.Fprintf(t, "%s\t%s\t%s\n", f.What, f.Figure, f.Aim)
 	}
 	return errors.Wrap(t.Flush(), "print the table")
 }

@@ -28,8 +28,8 @@ type aim struct {
 	atMost bool // else at least
 }
 
-func atLeast(words string, figure func(sample) float64, bound float64) aim {
-	return aim{words: words, figure: figure, bound: bound}
+func rateAtLeast(bound float64) aim {
+	return aim{words: "rate", figure: rate, bound: bound}
 }
 
 func atMost(words string, figure func(sample) float64, bound float64) aim {
@@ -47,10 +47,10 @@ func (a aim) verdict(r row) string {
 	}
 	got := r.side.to(r.base, a.figure)
 	said := "missed"
-	if reached(got.median) {
+	if reached(got.Median) {
 		said = "met"
 	}
-	if reached(got.least) != reached(got.most) {
+	if reached(got.Least) != reached(got.Most) {
 		said += ", not in every round"
 	}
 	return fmt.Sprintf("%s %s %g: %s", a.words, sign, a.bound, said)
@@ -62,14 +62,14 @@ func write(w io.Writer, rows []row) error {
 	fmt.Fprintln(t, "clients\twhat\trequests/s\tper commit\tCPU each\tp50\tp99\trate ×\tp50 ×\tp99 ×\taim")
 	for _, r := range rows {
 		fmt.Fprintf(t, "%s\t%s\t%.0f\t%.1f\t%s\t%s\t%s", r.who, r.side.what,
-			r.side.over(rate).median, r.side.over(perCommit).median, r.side.cpuWords(), duration(r.side.over(p50)), duration(r.side.over(p99)))
+			r.side.over(rate).Median, r.side.over(perCommit).Median, r.side.cpuWords(), duration(r.side.over(p50)), duration(r.side.over(p99)))
 		if r.base == nil {
 			fmt.Fprint(t, "\t\t\t\t\n")
 			continue
 		}
 		for _, figure := range []func(sample) float64{rate, p50, p99} {
 			s := r.side.to(r.base, figure)
-			fmt.Fprintf(t, "\t%.2f (%.2f to %.2f)", s.median, s.least, s.most)
+			fmt.Fprintf(t, "\t%.2f (%.2f to %.2f)", s.Median, s.Least, s.Most)
 		}
 		fmt.Fprint(t, "\t")
 		for i, a := range r.aims {
@@ -85,14 +85,14 @@ func write(w io.Writer, rows []row) error {
 
 func (s *side) cpuWords() string {
 	words := duration(s.over(cpu))
-	if hosts := s.over(hostsCPU); hosts.median > 0 {
+	if hosts := s.over(hostsCPU); hosts.Median > 0 {
 		words += ", hosts " + duration(hosts)
 	}
 	return words
 }
 
 func duration(s spread) string {
-	d := time.Duration(s.median * float64(time.Second))
+	d := time.Duration(s.Median * float64(time.Second))
 	if d < 10*time.Millisecond {
 		return d.Round(time.Microsecond).String()
 	}

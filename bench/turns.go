@@ -15,14 +15,16 @@ const warmUp = 300 * time.Millisecond
 type side struct {
 	what    string
 	clients []client
+	here    bool     // what answers them is this process
 	samples []sample // by round
 }
 
 // reading is what goes on rising: the store's revision, and the time that
-// daemons have had of the CPUs, the one that the etcd is in and the others.
+// processes have had of the CPUs: the daemon that the etcd is in, the others, and
+// this one.
 type reading struct {
-	revision    int64
-	main, hosts time.Duration
+	revision         int64
+	main, hosts, own time.Duration
 }
 
 type meter func() (reading, error)
@@ -30,40 +32,67 @@ type meter func() (reading, error)
 // takeTurns measures sides one after the other, round by round.
 func takeTurns(ctx context.Context, sides []*side, rounds int, d time.Duration, read meter) error {
 	for _, s := range sides {
-		if _, err := load(ctx, s.clients, warmUp); err != nil {
+		if err := patiently(ctx, func() error { _, err := load(ctx, s.clients, warmUp); return err }); err != nil {
 			return err
 		}
 	}
 	for range rounds {
 		for _, s := range sides {
-			before, err := read()
-			if err != nil {
+			if err := patiently(ctx, func() error { return s.measure(ctx, d, read) }); err != nil {
 				return err
 			}
-			one, err := load(ctx, s.clients, d)
-			if err != nil {
-				return err
-			}
-			after, err := read()
-			if err != nil {
-				return err
-			}
-			one.perCommit = float64(one.requests) / float64(after.revision-before.revision)
-			one.hostsCPU = (after.hosts - before.hosts) / time.Duration(one.requests)
-			one.cpu = (after.main-before.main)/time.Duration(one.requests) + one.hostsCPU
-			s.samples = append(s.samples, one)
 		}
 	}
 	return nil
 }
 
+// patiently does again what failed because the machine, a virtual one among many, stood
+// still for seconds: then etcd refuses writes, and whoever asks is refused.
+func patiently(ctx context.Context, do func() error) error {
+	err := do()
+	for again := 0; again < 2 && err != nil && ctx.Err() == nil; again++ {
+		progress("once more, for %v", err)
+		err = do()
+	}
+	return err
+}
+
+// measure adds a sample.
+func (s *side) measure(ctx context.Context, d time.Duration, read meter) error {
+	before, err := read()
+	if err != nil {
+		return err
+	}
+	one, err := load(ctx, s.clients, d)
+	if err != nil {
+		return err
+	}
+	after, err := read()
+	if err != nil {
+		return err
+	}
+	requests := time.Duration(one.requests)
+	one.perCommit = float64(one.requests) / float64(after.revision-before.revision)
+	one.hostsCPU = (after.hosts - before.hosts) / requests
+	one.cpu = (after.main-before.main)/requests + one.hostsCPU
+	if s.here {
+		one.cpu += (after.own - before.own) / requests
+	}
+	s.samples = append(s.samples, one)
+	return nil
+}
+
 // spread is a figure over the rounds.
-type spread struct{ median, least, most float64 }
+type spread struct {
+	Median float64 `json:"median"`
+	Least  float64 `json:"least"`
+	Most   float64 `json:"most"`
+}
 
 func spreadOf(figures []float64) spread {
 	sorted := slices.Sorted(slices.Values(figures))
 	n := len(sorted)
-	return spread{median: (sorted[(n-1)/2] + sorted[n/2]) / 2, least: sorted[0], most: sorted[n-1]}
+	return spread{Median: (sorted[(n-1)/2] + sorted[n/2]) / 2, Least: sorted[0], Most: sorted[n-1]}
 }
 
 // over is a figure of the side over the rounds.

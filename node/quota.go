@@ -46,7 +46,7 @@ func (n *Node) measure(ctx context.Context, m *membership, f *fullness) {
 	if n.etcd != nil {
 		endpoints = []string{n.etcd.Endpoint()}
 	}
-	s, err := fullest(ctx, m.client, endpoints)
+	s, whole, err := fullest(ctx, m.client, endpoints)
 	if err != nil {
 		if ctx.Err() == nil {
 			n.log.Debug().Err(store.Explain(err, m.client)).Msg("etcd does not tell how full it is, and nobody is warned of that")
@@ -54,11 +54,11 @@ func (n *Node) measure(ctx context.Context, m *membership, f *fullness) {
 		return
 	}
 	n.sizes.Store(&s)
-	if s.quota < 0 {
-		return // its operator wants none
+	if s.quota < 0 || !whole && s.part() < f.told {
+		return // its operator wants none; or the one that is fuller did not answer
 	}
 	passed, left, bloated := f.note(time.Now(), s)
-	said := ""
+	var said string
 	switch {
 	case passed:
 		said = warning(s, left, n.cfg.ArchiveAfter > 0)
@@ -95,11 +95,9 @@ func days(d time.Duration) string {
 	}
 }
 
-// fullest asks all members, and returns the sizes of the one that has the least left. It is
-// an error only if none answers.
-func fullest(ctx context.Context, client *clientv3.Client, endpoints []string) (sizes, error) {
-	var worst sizes
-	var failed error
+// fullest asks all members, and returns the sizes of the one that has the least left, and
+// whether all answered. It is an error only if none does.
+func fullest(ctx context.Context, client *clientv3.Client, endpoints []string) (worst sizes, whole bool, failed error) {
 	for _, at := range endpoints {
 		asking, cancel := context.WithTimeout(ctx, askPatience)
 		resp, err := client.Status(asking, at)
@@ -114,9 +112,9 @@ func fullest(ctx context.Context, client *clientv3.Client, endpoints []string) (
 		}
 	}
 	if worst.member == "" {
-		return sizes{}, failed
+		return sizes{}, false, failed
 	}
-	return worst, nil
+	return worst, failed == nil, nil
 }
 
 // sizeCollector has the figures of the last look; none before it.

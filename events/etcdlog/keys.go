@@ -20,11 +20,12 @@ func (k keys) logs() string                  { return string(k) + "log/" }
 func (k keys) heads() string                 { return string(k) + "heads/" }
 func (k keys) head(s events.Stream) string   { return k.heads() + string(s) }
 func (k keys) stream(s events.Stream) string { return k.logs() + string(s) + "/" }
-func (k keys) guards() []string              { return []string{string(k) + "held/", string(k) + "grants/"} }
+func (k keys) grants() string                { return string(k) + "grants/" }
+func (k keys) guards() []string              { return []string{string(k) + "held/", k.grants()} }
 
 func (k keys) heldIn(pool events.ID) string { return string(k) + "held/" + pool.String() + "/" }
 
-func (k keys) grantsIn(pool events.ID) string { return string(k) + "grants/" + pool.String() + "/" }
+func (k keys) grantsIn(pool events.ID) string { return k.grants() + pool.String() + "/" }
 
 func (k keys) pools() string                     { return string(k) + "pools/" }
 func (k keys) poolsIn(space events.Space) string { return k.pools() + string(space) + "/" }

@@ -99,19 +99,35 @@ func (l *Log) Guards(ctx context.Context, space events.Space, pool events.ID) (e
 	return g, l.revision(own), nil
 }
 
-// GrantHosts lists the hosts that have a grant in a pool.
-func (l *Log) GrantHosts(ctx context.Context, pool events.ID) (map[string]bool, error) {
-	resp, err := l.get(ctx, l.keys.grantsIn(pool), clientv3.WithPrefix())
-	if err != nil {
-		return nil, errors.Wrap(err, "read a pool's grants")
-	}
-	hosts := map[string]bool{}
-	for _, kv := range resp.Kvs {
-		guard, err := decodeGuard[events.Grant](l, kv)
-		if err != nil {
-			return nil, err
+// GrantHosts lists the hosts that have a grant in each pool, as it was at one revision.
+func (l *Log) GrantHosts(ctx context.Context) (map[events.ID]map[string]bool, error) {
+	hosts := map[events.ID]map[string]bool{}
+	pin, prefix := int64(0), l.keys.grants()
+	for from, more := prefix, true; more; {
+		resp, err := l.get(ctx, from, clientv3.WithRange(endOf(prefix)), l.at(pin), clientv3.WithLimit(guardPage))
+		if errors.Is(err, rpctypes.ErrCompacted) {
+			return l.GrantHosts(ctx) // too slow for the store's memory: from a newer revision
 		}
-		hosts[guard.Value.Host] = true
+		if err != nil {
+			return nil, errors.Wrap(err, "read the grants")
+		}
+		pin, more = l.revision(resp.Header.Revision), resp.More
+		for _, kv := range resp.Kvs {
+			text, _, _ := strings.Cut(lastPart(kv.Key, prefix), "/")
+			pool, err := events.ParseID(text)
+			if err != nil {
+				return nil, err
+			}
+			guard, err := decodeGuard[events.Grant](l, kv)
+			if err != nil {
+				return nil, err
+			}
+			if hosts[pool] == nil {
+				hosts[pool] = map[string]bool{}
+			}
+			hosts[pool][guard.Value.Host] = true
+			from = string(kv.Key) + "\x00"
+		}
 	}
 	return hosts, nil
 }
