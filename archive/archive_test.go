@@ -3,6 +3,7 @@
 package archive_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -152,6 +153,47 @@ func TestRun_many(t *testing.T) {
 	b.run(t, 2200)
 	b.same(t)
 	b.sound(t)
+}
+
+// amidstPlace does something else in the middle of an archiver's work: when it looks what
+// earlier ones have left.
+type amidstPlace struct {
+	archive.Place
+	do func()
+}
+
+func (p amidstPlace) List(ctx context.Context) ([]string, error) {
+	p.do()
+	return p.Place.List(ctx)
+}
+
+// An archiver that was overtaken, and has not noticed yet, takes nothing away that the
+// other one has sealed since.
+func TestRun_overtaken(t *testing.T) {
+	for name, fails := range map[string]bool{"by one that is done": false, "by one that stopped": true} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, 1_000)
+			slow, fast := b.archiver(t), b.archiver(t)
+			fast.Commits = 200
+			if fails { // before its segment is in the store
+				f := &fuse{}
+				f.left.Store(2)
+				fast.Place = cutPlace{fast.Place, f}
+			}
+			slow.Place = amidstPlace{slow.Place, sync.OnceFunc(func() {
+				if err := fast.Run(t.Context(), b.all[700].Time, nil); (err != nil) != fails {
+					t.Error(err)
+				}
+			})}
+			if err := slow.Run(t.Context(), b.all[700].Time, nil); !errors.Is(err, etcdlog.ErrOvertaken) {
+				t.Errorf("it was not told: %v", err)
+			}
+			b.same(t)
+			b.run(t, 800)
+			b.same(t)
+			b.sound(t)
+		})
+	}
 }
 
 // A place has the segments of one log.

@@ -117,20 +117,23 @@ func (a *Archiver) seal(ctx context.Context, claim etcdlog.Claim, segments []etc
 		a.weight += len(c.Value)
 	}
 	a.weight = max(a.weight/len(part.Commits), 1)
-	made, err := seal(Origin(a.Store, segments), a.Store, tree, reached.Last+1, part)
+	made, err := seal(Origin(a.Store, segments), a.Store, claim.Number, tree, reached.Last+1, part)
 	if err != nil {
 		return false, err
 	}
 	made.record.Place = a.Place.String()
-	if err := a.clear(ctx, segments); err != nil {
+	if err := a.clear(ctx, claim, segments); err != nil {
 		return false, err
 	}
 	if err := a.keep(ctx, made); err != nil {
 		return false, err
 	}
 	sealed, err := a.Log.Seal(ctx, claim, made.record, last)
+	if errors.Is(err, etcdlog.ErrOvertaken) {
+		err = errors.CombineErrors(err, a.withdraw(ctx, made.record))
+	}
 	if err != nil {
-		return false, errors.CombineErrors(err, a.withdraw(ctx, made.record))
+		return false, err // if it is not known what became of it, the next archiver sees
 	}
 	if tell != nil {
 		tell(sealed)
@@ -138,9 +141,11 @@ func (a *Archiver) seal(ctx context.Context, claim etcdlog.Claim, segments []etc
 	return true, nil
 }
 
-// clear deletes what an archiver has left that stopped before its segment was written
-// down in the store. It refuses a place that has segments of another log.
-func (a *Archiver) clear(ctx context.Context, segments []etcdlog.Segment) error {
+// clear deletes what archivers have left that stopped before their segment was written
+// down in the store. Under a claim it touches nothing but what earlier claims have put
+// there: of that, what is not among the segments never will be. It refuses a place that
+// has segments of another log.
+func (a *Archiver) clear(ctx context.Context, claim etcdlog.Claim, segments []etcdlog.Segment) error {
 	names, err := a.Place.List(ctx)
 	if err != nil && !errors.Is(err, ErrNotThere) {
 		return err
@@ -156,10 +161,12 @@ func (a *Archiver) clear(ctx context.Context, segments []etcdlog.Segment) error 
 		if err != nil {
 			return err
 		}
-		// What cannot be read at all was never put there whole, or is no segment.
-		var of head
-		if err := unpack(content, func(h head) error { of = h; return errStop }, nil); !errors.Is(err, errStop) || of.Origin != Origin(a.Store, segments) {
+		var h head
+		if err := unpack(content, func(found head) error { h = found; return errStop }, nil); !errors.Is(err, errStop) || h.Origin != Origin(a.Store, segments) {
 			return errors.Newf("%s in %s is not of this log: archive into another place, one for each log", name, a.Place)
+		}
+		if h.Claim >= claim.Number {
+			continue // who has claimed since sees to it
 		}
 		if err := a.delete(ctx, name); err != nil {
 			return err
@@ -171,8 +178,7 @@ func (a *Archiver) clear(ctx context.Context, segments []etcdlog.Segment) error 
 // errStop ends the reading of a segment whose head was enough.
 var errStop = errors.New("its head was enough")
 
-// withdraw deletes a segment that was not written down in the store. What became of it
-// may be unknown: then it stays, and is cleared away by the next archiver if need be.
+// withdraw deletes a segment that the store refused to write down.
 func (a *Archiver) withdraw(ctx context.Context, made etcdlog.Segment) error {
 	segments, err := a.Log.Segments(ctx)
 	if err != nil || slices.ContainsFunc(segments, func(s etcdlog.Segment) bool { return s.File == made.File }) {

@@ -38,7 +38,7 @@ func sample(tb testing.TB, commits int) segment {
 		part.Commits = append(part.Commits, etcdlog.RawCommit{Revision: int64(10 + n), Stream: "catalogue", ID: id, Value: value})
 		part.Times = append(part.Times, begun)
 	}
-	made, err := seal("ipamlog/x", events.ID{1}, &Tree{}, 1, part)
+	made, err := seal("ipamlog/x", events.ID{1}, 7, &Tree{}, 1, part)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -37,7 +37,8 @@ type head struct {
 	First   int64     `json:"first"` // revisions
 	Last    int64     `json:"last"`
 	Commits int64     `json:"commits"`
-	From    time.Time `json:"from"` // the earliest and the latest time of its commits
+	Claim   int64     `json:"claim"` // etcdlog.Claim's number
+	From    time.Time `json:"from"`  // the earliest and the latest time of its commits
 	To      time.Time `json:"to"`
 	// Running is the running time of the log after it.
 	Running time.Time `json:"running"`
@@ -111,14 +112,14 @@ func (s segment) checkpoint() Checkpoint {
 
 // seal makes a segment of a part of the log, which is added to the tree. The revisions
 // from first on are its own.
-func seal(origin string, store events.ID, tree *Tree, first int64, part etcdlog.Stretch) (segment, error) {
+func seal(origin string, store events.ID, claim int64, tree *Tree, first int64, part etcdlog.Stretch) (segment, error) {
 	before, err := tree.head()
 	if err != nil {
 		return segment{}, err
 	}
 	h := head{
 		Segment: format, Origin: origin, Store: store,
-		First: first, Last: part.Commits[len(part.Commits)-1].Revision, Commits: int64(len(part.Commits)),
+		First: first, Last: part.Commits[len(part.Commits)-1].Revision, Commits: int64(len(part.Commits)), Claim: claim,
 		Running: part.Running, Streams: map[events.Stream]int64{}, Before: before,
 	}
 	h.From, h.To = span(part.Times)
@@ -169,14 +170,14 @@ func pack(record etcdlog.Segment, h head, lines []byte) (segment, error) {
 	content := w.EncodeAll(slices.Concat(first, []byte("\n"), lines), nil)
 	sum := sha256.Sum256(content)
 	record.SHA256 = hex.EncodeToString(sum[:])
-	record.File = fileOf(h.First, h.Last, sum)
+	record.File = fileOf(h, sum)
 	return segment{record, content}, errors.Wrap(w.Close(), "pack a segment")
 }
 
-// fileOf is the name of a segment's file. What is in the file is in the name, so that two
-// who seal at once do not write over each other's.
-func fileOf(first, last int64, sum [sha256.Size]byte) string {
-	return fmt.Sprintf("segment-%016d-%016d-%x%s", first, last, sum[:4], segmentSuffix)
+// fileOf is the name of a segment's file. Who has put it there is in the name, so that of
+// two who seal at once neither writes over the other's, or takes it for left over.
+func fileOf(h head, sum [sha256.Size]byte) string {
+	return fmt.Sprintf("segment-%016d-%016d-%d-%x%s", h.First, h.Last, h.Claim, sum[:4], segmentSuffix)
 }
 
 // span is the earliest and the latest time.

@@ -123,7 +123,7 @@ func prove(content []byte) (head, error) {
 	switch {
 	case p.changed != nil: // which names the place
 		err = p.changed
-	case err != nil && p.last > 0:
+	case errors.Is(err, events.ErrMalformed) && p.last > 0:
 		err = errors.Wrapf(err, "behind revision %d", p.last)
 	}
 	return p.head, err

@@ -112,7 +112,7 @@ func (v *verifier) file(ctx context.Context, name string, names []string, expect
 		v.note(name, "a byte of the file was changed, though its commits are what was sealed")
 	case signed && (stated.Size != h.After.Size || stated.Root != h.After.Root || stated.Origin != h.Origin):
 		v.note(name, "it is not the segment that its checkpoint was made for")
-	case name != fileOf(h.First, h.Last, sum):
+	case name != fileOf(h, sum):
 		v.note(name, "it has the name of another file")
 	}
 	if expected != nil && wrong == nil {

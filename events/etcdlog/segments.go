@@ -112,15 +112,25 @@ func decodeSegment(kv *mvccpb.KeyValue) (Segment, error) {
 }
 
 // Claim is who archives. Whoever claims last may seal.
-type Claim string
+type Claim struct {
+	// Number grows from claim to claim: it is the log's revision of it.
+	Number int64
+	id     string
+}
 
-// ClaimArchive makes sure that nobody who began to archive before can still seal.
+// ClaimArchive makes sure that nobody who began to archive before can still seal: what
+// earlier claims have sealed by now is among the segments that are read from here on,
+// and nothing else of theirs ever will be.
 func (l *Log) ClaimArchive(ctx context.Context) (Claim, error) {
-	claim := l.Clock.NewID().String()
+	claim := Claim{id: l.Clock.NewID().String()}
 	ctx, cancel := context.WithTimeout(ctx, l.reading)
 	defer cancel()
-	_, err := l.client.Put(ctx, l.keys.archiving(), claim)
-	return Claim(claim), errors.Wrap(err, "claim the archive")
+	resp, err := l.client.Put(ctx, l.keys.archiving(), claim.id)
+	if err != nil {
+		return claim, errors.Wrap(err, "claim the archive")
+	}
+	claim.Number = l.revision(resp.Header.Revision)
+	return claim, nil
 }
 
 // Seal writes down that a segment is in an archive. after is the one before it; nil: it
@@ -128,7 +138,7 @@ func (l *Log) ClaimArchive(ctx context.Context) (Claim, error) {
 func (l *Log) Seal(ctx context.Context, claim Claim, s Segment, after *Segment) (Segment, error) {
 	s.State = Sealed
 	only := []clientv3.Cmp{
-		clientv3.Compare(clientv3.Value(l.keys.archiving()), "=", string(claim)),
+		clientv3.Compare(clientv3.Value(l.keys.archiving()), "=", claim.id),
 		clientv3.Compare(clientv3.CreateRevision(l.keys.segment(s.First)), "=", 0),
 		clientv3.Compare(clientv3.CreateRevision(l.keys.segment(s.First)), "=", 0).WithRange(endOf(l.keys.segments())),
 	}
