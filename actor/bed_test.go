@@ -130,7 +130,13 @@ func (d *daemon) release(ref actor.Ref, a netip.Addr) actor.Answer {
 
 func (d *daemon) closeGrant(ref actor.Ref) {
 	d.bed.tb.Helper()
-	if _, err := d.ReleasePool(d.bed.ctx(), ref); err != nil {
+	ctx := d.bed.ctx()
+	_, err := d.ReleasePool(ctx, ref)
+	// A busy machine takes longer than a request is waited for: then it is asked again.
+	for errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		_, err = d.ReleasePool(ctx, ref)
+	}
+	if err != nil {
 		d.bed.tb.Fatal(err)
 	}
 }
