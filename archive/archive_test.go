@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 
 // What was archived is read as if it were in the store still, by every way of reading.
 func TestReadsAcross(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 5_000)
 	var early etcdlog.Frontier // of somebody who has read before anything was archived
 	if _, err := b.log.ReadOn(t.Context(), &early, nil); err != nil {
@@ -88,6 +90,7 @@ func TestReadsAcross(t *testing.T) {
 // Nothing is archived that is younger than an hour of the log's own time, whatever the
 // machine's clock says.
 func TestRun_young(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 500)
 	a := &archive.Archiver{Log: b.log, Store: b.store, Place: b.place(t), Key: b.key(t)}
 	if err := a.Run(t.Context(), time.Now().AddDate(100, 0, 0), nil); err != nil {
@@ -100,6 +103,7 @@ func TestRun_young(t *testing.T) {
 
 // However an archiver ends, nothing is lost meanwhile, and the next one goes on.
 func TestRun_cut(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 1_500)
 	before := after(b.all[len(b.all)-1], time.Nanosecond)
 	kv := b.client.KV
@@ -134,6 +138,7 @@ func TestRun_cut(t *testing.T) {
 
 // Several archivers at once are in each other's way, and do no harm.
 func TestRun_many(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 3_000)
 	for n := range 3 {
 		var working sync.WaitGroup
@@ -156,35 +161,61 @@ func TestRun_many(t *testing.T) {
 }
 
 // amidstPlace does something else in the middle of an archiver's work: when it looks what
-// earlier ones have left.
+// earlier ones have left, or between a segment and its checkpoint.
 type amidstPlace struct {
 	archive.Place
-	do func()
+	look, sign func()
 }
 
 func (p amidstPlace) List(ctx context.Context) ([]string, error) {
-	p.do()
+	p.look()
 	return p.Place.List(ctx)
 }
 
+func (p amidstPlace) Put(ctx context.Context, name string, content []byte) error {
+	if strings.HasSuffix(name, ".checkpoint") {
+		p.sign()
+	}
+	return p.Place.Put(ctx, name, content)
+}
+
 // An archiver that was overtaken, and has not noticed yet, takes nothing away that the
-// other one has sealed since.
+// other one has sealed since, and leaves nothing behind.
 func TestRun_overtaken(t *testing.T) {
-	for name, fails := range map[string]bool{"by one that is done": false, "by one that stopped": true} {
+	t.Parallel()
+	for name, tt := range map[string]struct{ signs, fails, dies bool }{
+		"by one that is done":                           {},
+		"by one that stopped":                           {fails: true},
+		"before its checkpoint":                         {signs: true},
+		"before its checkpoint, and killed":             {signs: true, dies: true},
+		"before its checkpoint, by one that stopped":    {signs: true, fails: true},
+		"before its checkpoint, by one, and both ended": {signs: true, fails: true, dies: true},
+	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			b := newBed(t, 1_000)
 			slow, fast := b.archiver(t), b.archiver(t)
 			fast.Commits = 200
-			if fails { // before its segment is in the store
+			if tt.fails { // before its segment is in the store
 				f := &fuse{}
 				f.left.Store(2)
 				fast.Place = cutPlace{fast.Place, f}
 			}
-			slow.Place = amidstPlace{slow.Place, sync.OnceFunc(func() {
-				if err := fast.Run(t.Context(), b.all[700].Time, nil); (err != nil) != fails {
+			overtake := sync.OnceFunc(func() {
+				if err := fast.Run(t.Context(), b.all[700].Time, nil); (err != nil) != tt.fails {
 					t.Error(err)
 				}
-			})}
+			})
+			place := amidstPlace{slow.Place, overtake, func() {}}
+			if tt.signs {
+				place = amidstPlace{slow.Place, func() {}, overtake}
+			}
+			slow.Place = place
+			if tt.dies { // with its checkpoint, before it can take that back
+				f := &fuse{}
+				f.left.Store(2)
+				slow.Place = cutPlace{place, f}
+			}
 			if err := slow.Run(t.Context(), b.all[700].Time, nil); !errors.Is(err, etcdlog.ErrOvertaken) {
 				t.Errorf("it was not told: %v", err)
 			}
@@ -198,6 +229,7 @@ func TestRun_overtaken(t *testing.T) {
 
 // A place has the segments of one log.
 func TestRun_othersPlace(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 1_000)
 	b.run(t, 700)
 	other := newBed(t, 1_000)
@@ -212,6 +244,7 @@ func TestRun_othersPlace(t *testing.T) {
 
 // While older programs may run, nothing leaves the store.
 func TestRun_oldFormat(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 1_000)
 	if err := b.log.Lower(t.Context(), etcdlog.Format-1); err != nil {
 		t.Fatal(err)
@@ -231,6 +264,7 @@ func TestRun_oldFormat(t *testing.T) {
 
 // A segment that cannot be read is named, with the time that it is about.
 func TestShelf_away(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 1_000)
 	b.run(t, 700)
 	segments, err := b.log.Segments(t.Context())
@@ -290,6 +324,7 @@ func sentences(findings []archive.Finding) string { return fmt.Sprintf("%+v", fi
 
 // What every daemon reads when it starts stays in the store, and needs no archive.
 func TestRun_catalogue(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 300)
 	for range 3 {
 		b.join(t)

@@ -73,10 +73,6 @@ func (a *Archiver) Run(ctx context.Context, before time.Time, tell Progress) err
 		before = youngest
 	}
 	for {
-		claim, err := a.Log.ClaimArchive(ctx)
-		if err != nil {
-			return err
-		}
 		segments, err := a.Log.Segments(ctx)
 		if err != nil {
 			return err
@@ -89,7 +85,7 @@ func (a *Archiver) Run(ctx context.Context, before time.Time, tell Progress) err
 				return err
 			}
 		}
-		more, err := a.seal(ctx, claim, segments, before, tell)
+		more, err := a.seal(ctx, segments, before, tell)
 		if err != nil || !more {
 			return err
 		}
@@ -97,7 +93,7 @@ func (a *Archiver) Run(ctx context.Context, before time.Time, tell Progress) err
 }
 
 // seal seals the next segment, and says whether there was anything to seal.
-func (a *Archiver) seal(ctx context.Context, claim etcdlog.Claim, segments []etcdlog.Segment, before time.Time, tell Progress) (bool, error) {
+func (a *Archiver) seal(ctx context.Context, segments []etcdlog.Segment, before time.Time, tell Progress) (bool, error) {
 	var last *etcdlog.Segment
 	var reached etcdlog.Segment
 	tree := &Tree{}
@@ -117,18 +113,27 @@ func (a *Archiver) seal(ctx context.Context, claim etcdlog.Claim, segments []etc
 		a.weight += len(c.Value)
 	}
 	a.weight = max(a.weight/len(part.Commits), 1)
+	// Only who has something to seal claims: that ends what others have begun.
+	claim, err := a.Log.ClaimArchive(ctx)
+	if err != nil {
+		return false, err
+	}
 	made, err := seal(Origin(a.Store, segments), a.Store, claim.Number, tree, reached.Last+1, part)
 	if err != nil {
 		return false, err
 	}
 	made.record.Place = a.Place.String()
-	if err := a.clear(ctx, claim, segments); err != nil {
+	if err := a.clear(ctx, claim); err != nil {
 		return false, err
 	}
-	if err := a.keep(ctx, made); err != nil {
-		return false, err
+	err = a.keep(ctx, made)
+	if errors.Is(err, ErrNotThere) {
+		err = etcdlog.ErrOvertaken // who has claimed since took it for left over
 	}
-	sealed, err := a.Log.Seal(ctx, claim, made.record, last)
+	var sealed etcdlog.Segment
+	if err == nil {
+		sealed, err = a.Log.Seal(ctx, claim, made.record, last)
+	}
 	if errors.Is(err, etcdlog.ErrOvertaken) {
 		err = errors.CombineErrors(err, a.withdraw(ctx, made.record))
 	}
@@ -145,13 +150,18 @@ func (a *Archiver) seal(ctx context.Context, claim etcdlog.Claim, segments []etc
 // down in the store. Under a claim it touches nothing but what earlier claims have put
 // there: of that, what is not among the segments never will be. It refuses a place that
 // has segments of another log.
-func (a *Archiver) clear(ctx context.Context, claim etcdlog.Claim, segments []etcdlog.Segment) error {
+func (a *Archiver) clear(ctx context.Context, claim etcdlog.Claim) error {
+	segments, err := a.Log.Segments(ctx) // what earlier claims have sealed is among them now
+	if err != nil {
+		return err
+	}
 	names, err := a.Place.List(ctx)
 	if err != nil && !errors.Is(err, ErrNotThere) {
 		return err
 	}
 	for _, name := range names {
-		if !strings.HasSuffix(name, segmentSuffix) || slices.ContainsFunc(segments, func(s etcdlog.Segment) bool { return s.File == name }) {
+		file, number, is := segmentOf(name)
+		if !is || slices.ContainsFunc(segments, func(s etcdlog.Segment) bool { return s.File == file }) {
 			continue
 		}
 		content, err := readAll(ctx, a.Place, name)
@@ -161,18 +171,28 @@ func (a *Archiver) clear(ctx context.Context, claim etcdlog.Claim, segments []et
 		if err != nil {
 			return err
 		}
-		var h head
-		if err := unpack(content, func(found head) error { h = found; return errStop }, nil); !errors.Is(err, errStop) || h.Origin != Origin(a.Store, segments) {
+		if originOf(name, content) != Origin(a.Store, segments) {
 			return errors.Newf("%s in %s is not of this log: archive into another place, one for each log", name, a.Place)
 		}
-		if h.Claim >= claim.Number {
+		if number >= claim.Number {
 			continue // who has claimed since sees to it
 		}
-		if err := a.delete(ctx, name); err != nil {
+		if err := a.delete(ctx, file); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// originOf is the tree that a segment or a checkpoint says it is of; "" for one that
+// cannot be read.
+func originOf(name string, content []byte) (origin string) {
+	if strings.HasSuffix(name, checkpointSuffix) {
+		origin, _, _ = strings.Cut(string(content), "\n")
+		return origin
+	}
+	_ = unpack(content, func(h head) error { origin = h.Origin; return errStop }, nil) // what is behind its head does not matter
+	return origin
 }
 
 // errStop ends the reading of a segment whose head was enough.
@@ -207,7 +227,8 @@ func (a *Archiver) keep(ctx context.Context, made segment) error {
 	if err := a.Place.Put(ctx, checkpointOf(made.record.File), signed); err != nil {
 		return err
 	}
-	return a.prove(ctx, made.record)
+	_, err = a.prove(ctx, made.record)
+	return err
 }
 
 // checkpointOf is the name of the checkpoint after a segment.
@@ -215,29 +236,29 @@ func checkpointOf(file string) string {
 	return strings.TrimSuffix(file, segmentSuffix) + checkpointSuffix
 }
 
-// prove reads a segment in the archive as whoever verifies it will.
-func (a *Archiver) prove(ctx context.Context, s etcdlog.Segment) error {
+// prove reads a segment in the archive as whoever verifies it will, and returns its file.
+func (a *Archiver) prove(ctx context.Context, s etcdlog.Segment) ([]byte, error) {
 	content, err := (&Shelf{}).content(ctx, s)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	h, err := prove(content)
 	if err != nil {
-		return errors.Wrapf(err, "read %s, which was just written", s.File)
+		return nil, errors.Wrapf(err, "read back %s", s.File)
 	}
 	if h.After.Root != s.After.Root || h.Before.Root != s.Before.Root || h.Commits != s.Commits {
-		return errors.AssertionFailedf("%s is not the segment that was sealed", s.File)
+		return nil, errors.AssertionFailedf("%s is not the segment that was sealed", s.File)
 	}
-	return nil
+	return content, nil
 }
 
 // remove deletes a sealed segment's commits from the store, and returns its record then.
 func (a *Archiver) remove(ctx context.Context, s etcdlog.Segment, tell Progress) (etcdlog.Segment, error) {
-	if err := a.prove(ctx, s); err != nil {
+	content, err := a.prove(ctx, s)
+	if err != nil {
 		return s, err
 	}
 	if s.State == etcdlog.Sealed {
-		var err error
 		if s, err = a.Log.BeginRemoval(ctx, s); err != nil {
 			return s, err
 		}
@@ -248,7 +269,7 @@ func (a *Archiver) remove(ctx context.Context, s etcdlog.Segment, tell Progress)
 		some = some[:0]
 		return err
 	}
-	err := a.Log.Sealed(ctx, s, func(c etcdlog.RawCommit) error {
+	err = unpack(content, func(head) error { return nil }, func(_ []byte, c etcdlog.RawCommit) error {
 		if some = append(some, c); len(some) < removeTogether {
 			return nil
 		}

@@ -15,6 +15,7 @@ import (
 // A log that was restored reads its archive as the old one did, whatever the archiver was
 // doing when it was backed up, and goes on with the same tree.
 func TestRestored(t *testing.T) {
+	t.Parallel()
 	for name, steps := range map[string]int64{"all removed": 1000, "removing": 12, "sealed": 4} {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, 1_500)

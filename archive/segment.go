@@ -9,6 +9,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/errors"
@@ -178,6 +180,21 @@ func pack(record etcdlog.Segment, h head, lines []byte) (segment, error) {
 // two who seal at once neither writes over the other's, or takes it for left over.
 func fileOf(h head, sum [sha256.Size]byte) string {
 	return fmt.Sprintf("segment-%016d-%016d-%d-%x%s", h.First, h.Last, h.Claim, sum[:4], segmentSuffix)
+}
+
+// segmentOf reads the name of a segment or of its checkpoint: the segment's file, and the
+// number of the claim under which it was put there.
+func segmentOf(name string) (file string, claim int64, is bool) {
+	stem, of := strings.CutSuffix(name, checkpointSuffix)
+	if !of {
+		stem, of = strings.CutSuffix(name, segmentSuffix)
+	}
+	parts := strings.Split(stem, "-")
+	if !of || len(parts) != 5 || parts[0] != "segment" {
+		return "", 0, false
+	}
+	claim, err := strconv.ParseInt(parts[3], 10, 64)
+	return stem + segmentSuffix, claim, err == nil
 }
 
 // span is the earliest and the latest time.

@@ -32,7 +32,8 @@ func (s *Shelf) Read(ctx context.Context, segment etcdlog.Segment, take func(etc
 	return unpack(content, func(head) error { return nil }, func(_ []byte, c etcdlog.RawCommit) error { return take(c) })
 }
 
-// content is a segment's file, which is the one that was sealed.
+// content is a segment's file, which is the one that was sealed. It returns
+// [etcdlog.ErrArchive], and [ErrNotThere] as well where there is none.
 func (s *Shelf) content(ctx context.Context, segment etcdlog.Segment) ([]byte, error) {
 	place, err := s.place(segment)
 	if err != nil {
@@ -43,8 +44,12 @@ func (s *Shelf) content(ctx context.Context, segment etcdlog.Segment) ([]byte, e
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case err != nil:
-		return nil, errors.Mark(errors.Newf("the log from %s to %s (revision %d to %d) is in %s of the archive %s, and cannot be read here (%v): make it readable, or name where a copy of the archive is with --archive",
+		away := errors.Mark(errors.Newf("the log from %s to %s (revision %d to %d) is in %s of the archive %s, and cannot be read here (%v): make it readable, or name where a copy of the archive is with --archive",
 			segment.From.Format("2006-01-02 15:04"), segment.To.Format("2006-01-02 15:04"), segment.First, segment.Last, segment.File, place, err), etcdlog.ErrArchive)
+		if errors.Is(err, ErrNotThere) {
+			away = errors.Mark(away, ErrNotThere)
+		}
+		return nil, away
 	}
 	if sum := sha256.Sum256(content); hex.EncodeToString(sum[:]) != segment.SHA256 {
 		return nil, errors.Mark(errors.Newf("%s in %s is not what was sealed (revision %d to %d): put back the right file, and see `ipamlog verify`", segment.File, place, segment.First, segment.Last), etcdlog.ErrArchive)

@@ -38,6 +38,7 @@ func (b *bed) offline(t *testing.T, kept ...archive.Checkpoint) *archive.Report 
 
 // A byte that was changed anywhere in an archive is found, and its file named.
 func TestVerify_anyByte(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 1_500)
 	b.run(t, 1400)
 	b.verify(t, nil)
@@ -81,6 +82,7 @@ func repack(t *testing.T, content []byte, change func([][]byte) [][]byte) []byte
 
 // Who can write files, but does not have the key, can change, remove or insert nothing.
 func TestVerify_forged(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 4_000)
 	b.run(t, 3500)
 	segments, err := b.log.Segments(t.Context())
@@ -148,6 +150,7 @@ func TestVerify_forged(t *testing.T) {
 // Segments that are missing at the end are missed by who has kept a checkpoint, and by
 // the store.
 func TestVerify_truncated(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 4_000)
 	b.run(t, 3500)
 	segments, err := b.log.Segments(t.Context())
@@ -176,6 +179,7 @@ func TestVerify_truncated(t *testing.T) {
 
 // A key that is not the archive's proves nothing.
 func TestVerify_otherKey(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 1_000)
 	b.run(t, 900)
 	other, err := archive.LoadKey(t.TempDir()+"/key", archive.Origin(b.store, nil))

@@ -86,12 +86,6 @@ func (l *Log) readSegment(ctx context.Context, s Segment, take func(RawCommit) e
 	return l.Archive.Read(ctx, s, take)
 }
 
-// Sealed goes over the commits of a segment, as they are in its file, in the order of
-// their revisions. It returns [ErrArchive].
-func (l *Log) Sealed(ctx context.Context, s Segment, take func(RawCommit) error) error {
-	return l.readSegment(ctx, s, take)
-}
-
 // sealedCommits reads single commits from segments, by their IDs.
 func (l *Log) sealedCommits(ctx context.Context, stream events.Stream, ids []events.ID, found map[events.ID]events.Record) error {
 	missing := slices.DeleteFunc(slices.Clone(ids), func(id events.ID) bool { _, there := found[id]; return there })

@@ -157,10 +157,7 @@ func (l *Log) BeginRemoval(ctx context.Context, s Segment) (Segment, error) {
 	if in := l.Format(); in < segmentsFormat {
 		return s, errors.Wrapf(ErrStoreOld, "removing what was archived needs format %d, and the store is in format %d until no older ipamlog runs on any host: see `ipamlog hosts`", segmentsFormat, in)
 	}
-	only := []clientv3.Cmp{l.unchanged(s)}
-	if known := l.identity.Load(); known != nil {
-		only = append(only, clientv3.Compare(clientv3.Value(l.keys.store()), "=", known.raw))
-	}
+	only := append(l.isKnown(), l.unchanged(s))
 	s.State = Removing
 	return l.writeSegment(ctx, s, only)
 }
@@ -191,7 +188,7 @@ func (l *Log) Remove(ctx context.Context, s Segment, commits []RawCommit) error 
 			}
 			ops = append(ops, clientv3.OpDelete(l.keys.commit(c.Stream, c.ID)))
 		}
-		if err := l.ifStill(ctx, []clientv3.Cmp{l.unchanged(s)}, ops...); err != nil {
+		if _, err := l.ifStill(ctx, []clientv3.Cmp{l.unchanged(s)}, ops...); err != nil {
 			return errors.Wrap(err, "delete commits that are in the archive")
 		}
 	}
@@ -213,30 +210,24 @@ func (l *Log) writeSegment(ctx context.Context, s Segment, only []clientv3.Cmp) 
 	if err != nil {
 		return s, errors.Wrap(err, "write a segment's record")
 	}
-	if err := l.ifStill(ctx, only, clientv3.OpPut(l.keys.segment(s.First), string(value))); err != nil {
+	if s.modified, err = l.ifStill(ctx, only, clientv3.OpPut(l.keys.segment(s.First), string(value))); err != nil {
 		return s, errors.Wrap(err, "write a segment's record")
 	}
-	resp, err := l.get(ctx, l.keys.segment(s.First))
-	if err != nil {
-		return s, errors.Wrap(err, "read a segment's record")
-	}
-	for _, kv := range resp.Kvs {
-		if string(kv.Value) == string(value) {
-			s.modified = kv.ModRevision
-			return s, nil
-		}
-	}
-	return s, ErrOvertaken
+	return s, nil
 }
 
-// ifStill does some operations if some conditions hold. An answer that never came is
-// asked for no more: whoever goes on looks how far it came.
-func (l *Log) ifStill(ctx context.Context, only []clientv3.Cmp, ops ...clientv3.Op) error {
+// ifStill does some operations if some conditions hold, and returns etcd's own revision
+// then. An answer that never came is asked for no more: whoever goes on looks how far it
+// came.
+func (l *Log) ifStill(ctx context.Context, only []clientv3.Cmp, ops ...clientv3.Op) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.reading)
 	defer cancel()
 	resp, err := l.client.Txn(ctx).If(only...).Then(ops...).Commit()
-	if err == nil && !resp.Succeeded {
-		return ErrOvertaken
+	switch {
+	case err != nil:
+		return 0, err
+	case !resp.Succeeded:
+		return 0, ErrOvertaken
 	}
-	return err
+	return resp.Header.Revision, nil
 }

@@ -51,6 +51,9 @@ type page struct{ from, end string }
 // revisions, from segments and from the store. It returns etcd's ErrCompacted where the
 // store has forgotten the revision, and [ErrArchive].
 func (l *Log) readAt(ctx context.Context, pin int64, progress func(int), stretches []stretch) ([]events.Record, error) {
+	if len(stretches) == 0 {
+		return nil, nil
+	}
 	segments, err := l.segmentsAt(ctx, pin)
 	if err != nil {
 		return nil, err
