@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"sync/atomic"
 
 	"github.com/rs/zerolog"
@@ -69,6 +70,12 @@ var meant = map[string]bool{
 	"failed to update storage version": true,
 }
 
+// hasty is the end of a warning of a member that wants to be elected before it has
+// gone through what it wrote before; a moment later it has.
+const hasty = "since there are still pending configuration changes to apply"
+
+func isMeant(message string) bool { return meant[message] || strings.HasSuffix(message, hasty) }
+
 // A zerologCore writes zap entries from warn upward to a zerolog logger, and
 // at debug those that nobody need act upon.
 type zerologCore struct {
@@ -92,7 +99,7 @@ func (c zerologCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *
 
 func (c zerologCore) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 	level := levelOf(entry.Level)
-	if level <= zerolog.ErrorLevel && (meant[entry.Message] || c.running.Err() != nil) {
+	if level <= zerolog.ErrorLevel && (isMeant(entry.Message) || c.running.Err() != nil) {
 		level = zerolog.DebugLevel
 	}
 	c.log.WithLevel(level).Fields(asMap(fields)).Msg(entry.Message)
