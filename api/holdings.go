@@ -113,6 +113,9 @@ func who(q *question) error {
 
 // nobody says that nobody held an address, and what is told instead.
 func nobody(w replay.Who) string {
+	if !w.Forgotten.IsZero() {
+		return "nobody can say any more who held " + w.Address.String() + " at " + replay.Stamp(w.At.Time) + ": the log was forgotten up to " + replay.Stamp(w.Forgotten)
+	}
 	text := "nobody held " + w.Address.String() + " at " + replay.Stamp(w.At.Time) + " = @" + strconv.FormatInt(w.At.Revision, 10)
 	if w.Before == nil && w.After == nil {
 		return text + ", nor ever: see whether another pool is meant"

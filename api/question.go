@@ -170,6 +170,7 @@ func (q *question) moment(h *replay.History, name string) (replay.Moment, error)
 		}
 	}
 	q.understood("", m)
+	q.lacking(h, m)
 	return m, nil
 }
 
@@ -183,6 +184,7 @@ func (q *question) span(h *replay.History, from, to string) (replay.Span, error)
 		}
 		q.understood("Since-", span.From)
 	}
+	q.lacking(h, span.From)
 	span.To = h.Now(q.now)
 	if q.given.Has(to) {
 		if span.To, err = q.place(h.Until, to); err != nil {
@@ -194,6 +196,13 @@ func (q *question) span(h *replay.History, from, to string) (replay.Span, error)
 		return span, wrong("%s is later than %s: exchange them", from, to)
 	}
 	return span, nil
+}
+
+// lacking warns of what an answer about a moment lacks.
+func (q *question) lacking(h *replay.History, m replay.Moment) {
+	if h.Lacks(m) {
+		q.w.Header().Add("Ipamlog-Warning", "the log was forgotten up to "+replay.Stamp(h.Border.Running)+": what had ended by then is not known")
+	}
 }
 
 // understood says in the header which moment an answer is for. A span has two.

@@ -43,7 +43,8 @@ type Archiver struct {
 	Smallest int
 
 	age    time.Duration // in the place of MinimumAge, in tests
-	weight int           // bytes a commit, of the last segment; 0: not known
+	oldest *etcdlog.Oldest
+	weight int // bytes a commit, of the last segment; 0: not known
 }
 
 // size is how many commits the next segment is to have.
@@ -72,13 +73,14 @@ func (a *Archiver) Run(ctx context.Context, before time.Time, tell Progress) err
 	if youngest := newest.Add(-cmp.Or(a.age, MinimumAge)); before.After(youngest) {
 		before = youngest
 	}
+	a.oldest = a.Log.Oldest()
 	for {
 		segments, err := a.Log.Segments(ctx)
 		if err != nil {
 			return err
 		}
 		for i, s := range segments {
-			if s.State == etcdlog.Removed {
+			if s.State == etcdlog.Removed || s.State == etcdlog.Forgotten {
 				continue
 			}
 			if segments[i], err = a.remove(ctx, s, tell); err != nil {
@@ -104,7 +106,7 @@ func (a *Archiver) seal(ctx context.Context, segments []etcdlog.Segment, before 
 			return false, errors.Wrapf(err, "go on behind segment %s", last.File)
 		}
 	}
-	part, err := a.Log.Oldest(ctx, reached.Last, reached.Running, before, a.size())
+	part, err := a.oldest.Next(ctx, reached.Last, reached.Running, before, a.size())
 	if err != nil || len(part.Commits) == 0 || len(part.Commits) < min(a.Smallest, a.size()/2) {
 		return false, err
 	}

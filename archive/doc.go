@@ -33,4 +33,12 @@
 // by somebody who packed the file anew shows in the tree; that a segment is missing
 // shows in the next one. That the last ones are missing shows only to who knows more
 // than the files: the store, or somebody who has kept a later checkpoint.
+//
+// # What is forgotten
+//
+// A [Forgetter] deletes segments from the beginning on, for good, and puts a residue in
+// their place: those of their events on which the state at the border rests (what is held
+// and has not ended, pools, grants), and nothing else. It is signed as well, so that
+// nobody who cannot sign can pass a segment that he took away for forgotten. The
+// checkpoints of the segments stay: they bridge the tree up to the border.
 package archive

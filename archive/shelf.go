@@ -10,6 +10,7 @@ import (
 
 	"github.com/cockroachdb/errors"
 
+	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
 )
 
@@ -18,6 +19,8 @@ import (
 type Shelf struct {
 	// Instead is where segments are read, wherever they were put; empty: there.
 	Instead string
+
+	change func(Place) Place // what places are in tests; or nil
 
 	mu     sync.Mutex
 	places map[string]Place
@@ -29,7 +32,21 @@ func (s *Shelf) Read(ctx context.Context, segment etcdlog.Segment, take func(etc
 	if err != nil {
 		return err
 	}
+	if segment.State == etcdlog.Forgotten {
+		_, err := unpackResidue(content, take)
+		return err
+	}
 	return unpack(content, func(head) error { return nil }, func(_ []byte, c etcdlog.RawCommit) error { return take(c) })
+}
+
+// Missing implements [etcdlog.Archive].
+func (s *Shelf) Missing(ctx context.Context, segment etcdlog.Segment) (map[events.Stream]etcdlog.Head, error) {
+	content, err := s.content(ctx, segment)
+	if err != nil {
+		return nil, err
+	}
+	r, err := unpackResidue(content, func(etcdlog.RawCommit) error { return nil })
+	return r.head.Missing, err
 }
 
 // content is a segment's file, which is the one that was sealed. It returns
@@ -70,6 +87,9 @@ func (s *Shelf) place(segment etcdlog.Segment) (Place, error) {
 	p, err := OpenPlace(name)
 	if err != nil {
 		return nil, errors.Mark(err, etcdlog.ErrArchive)
+	}
+	if s.change != nil {
+		p = s.change(p)
 	}
 	if s.places == nil {
 		s.places = map[string]Place{}

@@ -29,6 +29,18 @@ const (
 
 // unpack goes over a segment's file: its head, and each commit with its line.
 func unpack(content []byte, begin func(head) error, take func(text []byte, c etcdlog.RawCommit) error) error {
+	return unpackFile(content, func(text []byte) error {
+		h, err := decodeHead(text)
+		if err != nil {
+			return err
+		}
+		return begin(h)
+	}, take)
+}
+
+// unpackFile goes over the lines of a file: the first, and each further one with the
+// commit that it is.
+func unpackFile(content []byte, begin func(text []byte) error, take func(text []byte, c etcdlog.RawCommit) error) error {
 	r, err := zstd.NewReader(bytes.NewReader(content), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(1<<32), zstd.WithDecoderMaxWindow(widest))
 	if err != nil {
 		return errors.Wrap(err, "unpack a segment")
@@ -39,11 +51,7 @@ func unpack(content []byte, begin func(head) error, take func(text []byte, c etc
 	if err != nil {
 		return err
 	}
-	h, err := decodeHead(text)
-	if err != nil {
-		return err
-	}
-	if err := begin(h); err != nil {
+	if err := begin(text); err != nil {
 		return err
 	}
 	for {

@@ -33,9 +33,12 @@ type Report struct {
 	From     time.Time `json:"from"`
 	To       time.Time `json:"to"`
 	// Size and Root are the Merkle tree after the last segment.
-	Size     int64     `json:"size"`
-	Root     tlog.Hash `json:"root"`
-	Findings []Finding `json:"findings"` // in the order of the files
+	Size int64     `json:"size"`
+	Root tlog.Hash `json:"root"`
+	// Forgotten is the revision up to which the log was forgotten on purpose; 0: it was
+	// not.
+	Forgotten int64     `json:"forgotten,omitempty"`
+	Findings  []Finding `json:"findings"` // in the order of the files
 }
 
 // Verify reads a whole archive and looks whether anything in it was changed, removed or
@@ -52,6 +55,9 @@ func Verify(ctx context.Context, place Place, keys Keys, kept []Checkpoint, expe
 	if err != nil {
 		return nil, err
 	}
+	if err := v.forgotten(ctx, names, expected); err != nil {
+		return nil, err
+	}
 	for _, name := range names {
 		if err := v.file(ctx, name, names, expected); err != nil {
 			return nil, err
@@ -59,6 +65,9 @@ func Verify(ctx context.Context, place Place, keys Keys, kept []Checkpoint, expe
 		if tell != nil {
 			tell(v.report.Segments)
 		}
+	}
+	if b := v.border; b != nil && v.report.Last < b.head.Last {
+		v.note(b.file(), "the log was forgotten up to revision %d, and the checkpoints of what was end with revision %d", b.head.Last, v.report.Last)
 	}
 	v.missing(names, expected)
 	for _, c := range kept {
@@ -74,6 +83,7 @@ type verifier struct {
 	report  *Report
 	borders map[int64]tlog.Hash // the roots between segments, by the trees' sizes
 	before  string              // the file of the last segment
+	border  *residue            // up to where segments may be missing; nil: none may
 }
 
 func (v *verifier) note(file, format string, args ...any) {
@@ -87,9 +97,13 @@ func (v *verifier) file(ctx context.Context, name string, names []string, expect
 		return nil // one that was not put there whole
 	case strings.HasSuffix(name, checkpointSuffix):
 		if of := strings.TrimSuffix(name, checkpointSuffix) + segmentSuffix; !slices.Contains(names, of) {
-			v.note(of, "the segment was removed: its checkpoint is there")
+			return v.skip(ctx, name, of, expected)
 		}
 		return nil
+	case isResidue(name):
+		return nil // see forgotten
+	case strings.HasPrefix(name, residuePrefix) && strings.HasSuffix(name, noteSuffix):
+		return nil // as well; without its residue it is one that is being deleted
 	case !strings.HasSuffix(name, segmentSuffix):
 		v.note(name, "it is no segment and no checkpoint: nobody who archives has put it there")
 		return nil

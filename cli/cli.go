@@ -72,7 +72,7 @@ do; 2 wrong usage; 3 what was asked for does not exist.`,
 		poolsCommand(), holdersCommand(), whoCommand(), historyCommand(), replayCommand(), diffCommand(), tailCommand(), exportCommand(), verifyCommand(), enrichCommand(),
 		ipRangeCommand(build), hostRangeCommand(build), reserveCommand(build), unreserveCommand(build),
 		releaseIPCommand(build), releaseHostCommand(build), importCommand(build), createNetworkCommand(hostAddressesOf(build)),
-		adoptCommand(build), archiveCommand(), backupCommand(build), restoreCommand(), hostsCommand(), reclaimCommand(build), versionCommand(build),
+		adoptCommand(build), archiveCommand(), forgetCommand(), backupCommand(build), restoreCommand(), hostsCommand(), reclaimCommand(build), versionCommand(build),
 	)
 	root.AddCommand(extra...)
 	refuseShells(root)

@@ -146,6 +146,7 @@ func (s *session) enrich(ctx context.Context, f enrichFlags, args []string) erro
 	if o.History, err = s.history(ctx); err != nil {
 		return err
 	}
+	s.lacking(o.History, replay.Moment{})
 	if f.pool != "" {
 		if o.Pools, err = o.History.PoolsEver(f.pool); err != nil {
 			return err

@@ -61,6 +61,7 @@ func (s *session) moment(h *replay.History, flag, text string, otherwise replay.
 	m, err := s.place(h.Moment, "--"+flag, text)
 	if err == nil {
 		s.note("%s %s", flag, s.understood(m))
+		s.lacking(h, m)
 	}
 	return m, err
 }
@@ -115,6 +116,7 @@ func (s *session) span(h *replay.History, fromFlag, from, toFlag, to string) (re
 		}
 		s.note("%s %s", fromFlag, s.onwards(span.From))
 	}
+	s.lacking(h, span.From)
 	span.To = h.Now(s.now)
 	if to != "" {
 		if span.To, err = s.place(h.Until, "--"+toFlag, to); err != nil {

@@ -34,7 +34,8 @@ such doubt.
 
 With -o json the answer is one object: address, at, at_revision, holdings; before
 and after (null if there is none) when nobody held it; and clock_doubt, from and
-to, where clocks disagreed. With -o csv clock_doubt is true then, and empty else.
+to, where clocks disagreed; and forgotten_until where the moment is before what
+ipamlog forget has deleted. With -o csv clock_doubt is true then, and empty else.
 A table tells how a holding ended where that was not by a release of Docker's.
 
 Exit status: 0 somebody held it; 1 failed; 2 wrong usage; 3 nobody held it, or
@@ -91,6 +92,9 @@ func (s *session) answer(who replay.Who) error {
 	}
 	if err != nil || len(who.Holdings) > 0 {
 		return err
+	}
+	if !who.Forgotten.IsZero() {
+		return errors.Mark(errors.Newf("nobody can say any more who held %s at %s: the log was forgotten up to %s", who.Address, s.understood(who.At), s.local(who.Forgotten)), replay.ErrNotFound)
 	}
 	missing := errors.Newf("nobody held %s at %s%s", who.Address, s.understood(who.At), aside(who))
 	return errors.Mark(missing, replay.ErrNotFound)

@@ -37,6 +37,8 @@ type examiner struct {
 	ahead    map[string]*lag   // by host: those of its commits that these were behind
 	told     map[string]teller // by endpoint: whose holding it first was told to be
 
+	border   etcdlog.Border // up to where the log was forgotten
+	missing  map[events.Stream]etcdlog.Head
 	last     events.Record
 	running  time.Time
 	leader   events.Record // that moved the running time to where it is
@@ -219,7 +221,7 @@ func (x *examiner) leads(host string) bool {
 func (x *examiner) count(records []events.Record, heads map[events.Stream]etcdlog.Head, at int64) {
 	stood := map[events.Stream]int64{}
 	for s := range heads {
-		stood[s] = 0
+		stood[s] = x.missing[s].Commits
 	}
 	for _, r := range records {
 		if r.Revision <= at {
@@ -288,6 +290,8 @@ func (x *examiner) examineEvent(p *examined, r events.Record, i int, e events.Ev
 	case events.AddressAttributed:
 		b, ok := p.began[e.Allocation]
 		switch {
+		case !ok && r.Revision > x.border.Last && !e.Allocation.Time().After(x.border.Running):
+			return // told late of a holding that was forgotten
 		case !ok || b.at.Address != e.Address:
 			wrong(RuleAttribution, "%s was told to be %s, and no allocation %s of it ever was", e.Address, e.ContainerName, e.Allocation)
 			return

@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/errors"
 
 	"github.com/ipamlog/ipamlog/events"
+	"github.com/ipamlog/ipamlog/events/etcdlog"
 	"github.com/ipamlog/ipamlog/projection"
 	"github.com/ipamlog/ipamlog/replay/timespec"
 )
@@ -41,8 +42,18 @@ type Source interface {
 
 // History is every holding there ever was, up to one revision.
 type History struct {
+	// Border is up to where the log was forgotten: of what is before it, only what had not
+	// ended by then is known.
+	Border etcdlog.Border
+
 	timeline *projection.Timeline
 	revision int64
+}
+
+// Lacks says whether a moment is before the border: who held something then, and gave it
+// back before the border, is not known any more.
+func (h *History) Lacks(m Moment) bool {
+	return m.Revision < h.Border.Last && !m.Time.After(h.Border.Running)
 }
 
 // NewHistory returns the history that a timeline tells, which is complete up to a

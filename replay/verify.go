@@ -135,7 +135,12 @@ func Verify(ctx context.Context, log *etcdlog.Log, progress func(int)) (*Report,
 		}
 	}
 
+	border, missing, err := log.Forgotten(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	x := newExaminer(j.timeline, seen, log.AsRestored)
+	x.border, x.missing = border, missing
 	x.catalogue.revision, x.catalogue.guards.Hosts = hostsAt, hosts
 	for _, r := range j.records {
 		if err := ctx.Err(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/ipamlog/ipamlog/projection"
 )
@@ -21,6 +22,9 @@ type Who struct {
 	// Before and After are, when nobody held the address, the last holding that
 	// had ended and the first that was to come; nil if there is none.
 	Before, After *Holding
+	// Forgotten is up to when the log was forgotten, if the moment is before that: then
+	// who had ended by it is not known any more. Zero: it was not.
+	Forgotten time.Time
 }
 
 // Who answers who held an address at a moment, in the given pools or, if it is
@@ -29,6 +33,9 @@ func (h *History) Who(address netip.Addr, in []*projection.PoolLife, m Moment) W
 	// Pools know the plain form alone; logs of dual-stack sockets have the other.
 	address = address.Unmap().WithZone("")
 	who := Who{Address: address, At: m, Holdings: []Holding{}}
+	if h.Lacks(m) {
+		who.Forgotten = h.Border.Running
+	}
 	for _, x := range m.describeAll(h.timeline.Of(address), func(x *projection.Holding) bool {
 		return in == nil || slices.Contains(in, x.Pool)
 	}) {
@@ -74,9 +81,13 @@ func (w Who) MarshalJSON() ([]byte, error) {
 		At         *string    `json:"at"`
 		AtRevision int64      `json:"at_revision"`
 		ClockDoubt *Doubt     `json:"clock_doubt,omitempty"`
+		Forgotten  *string    `json:"forgotten_until,omitempty"`
 		Holdings   []Holding  `json:"holdings"`
 	}
-	a := answer{w.Address, known(Stamp(w.At.Time)), w.At.Revision, w.ClockDoubt(), w.Holdings}
+	a := answer{w.Address, known(Stamp(w.At.Time)), w.At.Revision, w.ClockDoubt(), nil, w.Holdings}
+	if !w.Forgotten.IsZero() {
+		a.Forgotten = known(Stamp(w.Forgotten))
+	}
 	if len(w.Holdings) > 0 {
 		return json.Marshal(a)
 	}

@@ -33,8 +33,10 @@ var ErrAstray = errors.New("the log is not what was read of it before")
 // without going through it again. The zero value has read nothing.
 type Frontier struct {
 	// Revision is what the log was read up to.
-	Revision int64                     `json:"revision"`
-	Streams  map[events.Stream]Reached `json:"streams"`
+	Revision int64 `json:"revision"`
+	// Forgotten is up to where the log was forgotten then.
+	Forgotten Border                    `json:"forgotten,omitzero"`
+	Streams   map[events.Stream]Reached `json:"streams"`
 }
 
 // Reached is how far one stream was read: up to its head.
@@ -55,7 +57,7 @@ func (f *Frontier) Commits() int64 {
 
 // Clone returns a copy that shares nothing.
 func (f *Frontier) Clone() *Frontier {
-	return &Frontier{Revision: f.Revision, Streams: maps.Clone(f.Streams)}
+	return &Frontier{Revision: f.Revision, Forgotten: f.Forgotten, Streams: maps.Clone(f.Streams)}
 }
 
 // behind lists the streams that have got commits since, in the order of their keys.
@@ -108,7 +110,8 @@ func (f *Frontier) move(records []events.Record, heads map[events.Stream]Head, r
 // ReadOn returns the records that came after a frontier, in the order of their
 // revisions, and moves it on over them; on an error it stays. Its cost is what came,
 // and the number of streams there ever were, whatever the log's length. progress, if
-// not nil, is told how many records have come so far. It returns [ErrAstray].
+// not nil, is told how many records have come so far. It returns [ErrAstray], also where
+// more of the log was forgotten since: what was read of that is to be forgotten, too.
 //
 // It reads where commits are likely to have come: behind the last ones. Where the
 // stream's head says that those are not all, as when a clock was wrong, it reads the
@@ -119,18 +122,39 @@ func (l *Log) ReadOn(ctx context.Context, f *Frontier, progress func(int)) ([]ev
 		if err != nil {
 			return nil, err
 		}
-		records, err := l.readOn(ctx, f, heads, revision, progress)
+		records, border, err := l.readOn(ctx, f, heads, revision, progress)
 		if errors.Is(err, rpctypes.ErrCompacted) {
 			continue // it asked in several parts, too slowly: from a newer revision
 		}
 		if err == nil {
 			f.move(records, heads, revision)
+			f.Forgotten = border
 		}
 		return records, err
 	}
 }
 
-func (l *Log) readOn(ctx context.Context, f *Frontier, heads map[events.Stream]Head, revision int64, progress func(int)) ([]events.Record, error) {
+func (l *Log) readOn(ctx context.Context, f *Frontier, heads map[events.Stream]Head, revision int64, progress func(int)) (records []events.Record, border Border, err error) {
+	if border, err = l.borderAt(ctx, revision); err != nil {
+		return nil, border, err
+	}
+	if err := f.keeps(border); err != nil {
+		return nil, border, err
+	}
+	records, err = l.came(ctx, f, heads, revision, progress)
+	return records, border, err
+}
+
+// keeps returns [ErrAstray] if more of the log was forgotten since it was read.
+func (f *Frontier) keeps(border Border) error {
+	if f.Revision != 0 && border != f.Forgotten {
+		return errors.Wrapf(ErrAstray, "it was forgotten up to revision %d, and before up to %d", border.Last, f.Forgotten.Last)
+	}
+	return nil
+}
+
+// came reads what came after a frontier.
+func (l *Log) came(ctx context.Context, f *Frontier, heads map[events.Stream]Head, revision int64, progress func(int)) ([]events.Record, error) {
 	behind, err := f.behind(heads, revision)
 	if err != nil || len(behind) == 0 {
 		return nil, err

@@ -27,17 +27,42 @@ type Stretch struct {
 	Running time.Time   // of the log after them
 }
 
-// Oldest reads the part of the log behind a revision and its running time then, as far
+// Oldest reads what is in the store of a log from its beginning on, stretch by stretch.
+// Not safe for concurrent use.
+//
+// Commits lie under IDs, and a clock that was wrong can have put an old one anywhere
+// among younger ones. Where those are is found out once, and not again for each stretch,
+// which would cost the square of the log's length.
+type Oldest struct {
+	log    *Log
+	known  int64   // the revision up to which grains tell of all commits
+	grains []grain // of all streams
+}
+
+// grain is a few commits of a stream whose IDs follow each other.
+type grain struct {
+	stretch
+	lowest int64 // of their revisions
+}
+
+// grainCommits is how many commits a grain has: so many are read in vain where one of
+// them is old, and of so many it takes some bytes of memory.
+const grainCommits = 64
+
+// Oldest returns a reader of the log's beginning.
+func (l *Log) Oldest() *Oldest { return &Oldest{log: l} }
+
+// Next reads the part of the log behind a revision and its running time then, as far
 // as the running time stays before a moment: about so many commits, or more if one
 // millisecond has more. It is complete: no commit can come into it any more. It is empty
 // if there is nothing so old.
-func (l *Log) Oldest(ctx context.Context, after int64, running, until time.Time, commits int) (Stretch, error) {
+func (o *Oldest) Next(ctx context.Context, after int64, running, until time.Time, commits int) (Stretch, error) {
 	for {
-		heads, pin, err := l.Heads(ctx)
+		heads, pin, err := o.log.Heads(ctx)
 		if err != nil {
 			return Stretch{}, err
 		}
-		part, err := l.oldest(ctx, pin, slices.Sorted(maps.Keys(heads)), after, running, until, int64(commits))
+		part, err := o.next(ctx, pin, slices.Sorted(maps.Keys(heads)), after, running, until, int64(commits))
 		if errors.Is(err, rpctypes.ErrCompacted) {
 			continue // it took too long: from a newer revision
 		}
@@ -45,13 +70,13 @@ func (l *Log) Oldest(ctx context.Context, after int64, running, until time.Time,
 	}
 }
 
-func (l *Log) oldest(ctx context.Context, pin int64, streams []events.Stream, after int64, running, until time.Time, commits int64) (Stretch, error) {
+func (o *Oldest) next(ctx context.Context, pin int64, streams []events.Stream, after int64, running, until time.Time, commits int64) (Stretch, error) {
 	for {
-		bound, err := l.bound(ctx, pin, streams, until, commits)
+		bound, err := o.log.bound(ctx, pin, streams, until, commits)
 		if err != nil {
 			return Stretch{}, err
 		}
-		part, err := l.oldestUntil(ctx, pin, streams, after, running, bound)
+		part, err := o.before(ctx, pin, streams, after, running, bound)
 		// One whose ID is older than its time, as that of a late release, may be all that
 		// was found; the next ones are further on.
 		if err != nil || len(part.Commits) > 0 || !bound.Before(until) {
@@ -102,13 +127,14 @@ func (l *Log) countBefore(ctx context.Context, pin int64, streams []events.Strea
 	return n, nil
 }
 
-func (l *Log) oldestUntil(ctx context.Context, pin int64, streams []events.Stream, after int64, running, until time.Time) (Stretch, error) {
+// before reads what lies before a moment by its IDs, and what belongs among that.
+func (o *Oldest) before(ctx context.Context, pin int64, streams []events.Stream, after int64, running, until time.Time) (Stretch, error) {
 	border := lowestID(ulid.Timestamp(until))
-	old, rest := whole(streams), whole(streams)
+	old := whole(streams)
 	for i := range old {
-		old[i].to, rest[i].from = border, border
+		old[i].to = border
 	}
-	candidates, err := l.rawBetween(ctx, pin, old, after, math.MaxInt64)
+	candidates, err := o.log.rawBetween(ctx, pin, old, after, math.MaxInt64)
 	if err != nil {
 		return Stretch{}, err
 	}
@@ -119,13 +145,92 @@ func (l *Log) oldestUntil(ctx context.Context, pin int64, streams []events.Strea
 	// A commit's ID may be a little later than its time, and a clock that was wrong can
 	// have put it anywhere.
 	last := part.Commits[len(part.Commits)-1].Revision
-	astray, err := l.rawBetween(ctx, pin, rest, after, last)
+	rest, err := o.behind(ctx, pin, streams, border, last)
+	if err != nil {
+		return part, err
+	}
+	astray, err := o.log.rawBetween(ctx, pin, rest, after, last)
 	if err != nil || len(astray) == 0 {
 		return part, err
 	}
 	candidates = append(candidates, astray...)
 	slices.SortFunc(candidates, func(a, b RawCommit) int { return cmp.Compare(a.Revision, b.Revision) })
 	return cut(candidates, running, until), nil
+}
+
+// behind lists where commits of up to a revision lie behind an ID.
+func (o *Oldest) behind(ctx context.Context, pin int64, streams []events.Stream, border events.ID, last int64) ([]stretch, error) {
+	if last > o.known {
+		if err := o.survey(ctx, pin, streams); err != nil {
+			return nil, err
+		}
+	}
+	var list []stretch
+	for _, g := range o.grains {
+		if g.lowest > last || !g.to.IsZero() && g.to.Compare(border) <= 0 {
+			continue
+		}
+		if g.from.Compare(border) < 0 {
+			g.from = border
+		}
+		list = append(list, g.stretch)
+	}
+	return list, nil
+}
+
+// survey finds out where commits of which revisions lie. What comes later is younger than
+// all of them.
+func (o *Oldest) survey(ctx context.Context, pin int64, streams []events.Stream) error {
+	var opts []clientv3.OpOption
+	if o.log.base() == 0 {
+		opts = append(opts, clientv3.WithKeysOnly()) // where a restore wrote, the value says the revision
+	}
+	var mu sync.Mutex
+	o.grains = nil
+	err := o.log.walk(ctx, pin, whole(streams), func(kvs []*mvccpb.KeyValue) error {
+		var some []grain
+		for few := range slices.Chunk(kvs, grainCommits) {
+			g, err := o.log.grain(few)
+			if err != nil {
+				return err
+			}
+			some = append(some, g)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		o.grains = append(o.grains, some...)
+		return nil
+	}, opts...)
+	if err == nil {
+		o.known = pin
+	}
+	return err
+}
+
+// grain is what is to be known of commits whose keys follow each other.
+func (l *Log) grain(kvs []*mvccpb.KeyValue) (grain, error) {
+	g := grain{lowest: math.MaxInt64}
+	for i, kv := range kvs {
+		c, err := l.raw(kv)
+		if err != nil {
+			return g, err
+		}
+		if i == 0 {
+			g.stretch = stretch{stream: c.Stream, from: c.ID, width: time.Hour}
+		}
+		g.lowest, g.to = min(g.lowest, c.Revision), successor(c.ID)
+	}
+	return g, nil
+}
+
+// successor is the lowest ID above another; zero, the end, above the highest.
+func successor(id events.ID) events.ID {
+	for i := len(id) - 1; i >= 0; i-- {
+		if id[i]++; id[i] != 0 {
+			break
+		}
+	}
+	return id
 }
 
 // cut leaves the commits up to where the running time reaches a moment.
@@ -164,22 +269,9 @@ func (l *Log) rawBetween(ctx context.Context, pin int64, stretches []stretch, af
 			}
 		}
 		return nil
-	}, l.writtenUntil(until))
+	})
 	slices.SortFunc(commits, func(a, b RawCommit) int { return cmp.Compare(a.Revision, b.Revision) })
 	return commits, err
-}
-
-// writtenUntil leaves out what was written into this store after a revision of the log.
-// What a restore has put there may be older than that, and is not left out.
-func (l *Log) writtenUntil(revision int64) clientv3.OpOption {
-	if revision == math.MaxInt64 {
-		return func(*clientv3.Op) {}
-	}
-	own := l.own(revision)
-	if known := l.identity.Load(); known != nil && own < known.since {
-		own = known.since
-	}
-	return clientv3.WithMaxCreateRev(own)
 }
 
 // raw reads a log key and its value.

@@ -19,12 +19,16 @@ func (l *Log) ReadSealedOn(ctx context.Context, f *Frontier, commits int, progre
 	if err != nil {
 		return nil, err
 	}
+	border := borderOf(segments)
+	if err := f.keeps(border); err != nil {
+		return nil, err
+	}
 	moved := f.Clone()
 	if moved.Streams == nil {
 		moved.Streams = map[events.Stream]Reached{}
 	}
 	var records []events.Record
-	for _, s := range segments {
+	for _, s := range Readable(segments) {
 		if !s.gone() || len(records) >= commits {
 			break
 		}
@@ -45,6 +49,14 @@ func (l *Log) ReadSealedOn(ctx context.Context, f *Frontier, commits int, progre
 		if err != nil {
 			return nil, err
 		}
+		if s.State == Forgotten {
+			missing, err := l.Archive.Missing(ctx, s)
+			if err != nil {
+				return nil, err
+			}
+			moved.lack(missing)
+			moved.Forgotten = border
+		}
 		moved.Revision = s.Last
 		if progress != nil {
 			progress(len(records))
@@ -52,6 +64,16 @@ func (l *Log) ReadSealedOn(ctx context.Context, f *Frontier, commits int, progre
 	}
 	*f = *moved
 	return records, nil
+}
+
+// lack moves the frontier over what is missing in a residue.
+func (f *Frontier) lack(missing map[events.Stream]Head) {
+	for stream, gone := range missing {
+		s := f.Streams[stream]
+		s.Commits += gone.Commits
+		s.Revision = max(s.Revision, gone.Revision)
+		f.Streams[stream] = s
+	}
 }
 
 // over moves the frontier of a stream over its next record.

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/cockroachdb/errors"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"github.com/ipamlog/ipamlog/events"
 )
@@ -18,6 +19,10 @@ type Archive interface {
 	// with the first error that take returns. It fails where the segment's file cannot be
 	// read, or is not the one that was sealed.
 	Read(ctx context.Context, s Segment, take func(RawCommit) error) error
+	// Missing is what is not left of each stream in a residue, which a segment of
+	// [Readable] stands for: how many commits, and where the last one was that the stream
+	// had up to the border.
+	Missing(ctx context.Context, s Segment) (map[events.Stream]Head, error)
 }
 
 // ErrArchive is returned by reading questions for which a segment is needed that cannot
@@ -53,7 +58,7 @@ func (l *Log) readSealed(ctx context.Context, segments []Segment, stretches []st
 			byStream[s.stream] = s
 		}
 	}
-	for _, segment := range segments {
+	for _, segment := range Readable(segments) {
 		if !segment.gone() {
 			break
 		}
@@ -70,7 +75,7 @@ func (l *Log) readSealed(ctx context.Context, segments []Segment, stretches []st
 			return err
 		})
 		if err != nil {
-			return nil, 0, err
+			return nil, 0, l.since(ctx, segments, err)
 		}
 		if progress != nil {
 			progress(len(records))
@@ -81,13 +86,22 @@ func (l *Log) readSealed(ctx context.Context, segments []Segment, stretches []st
 
 func (l *Log) readSegment(ctx context.Context, s Segment, take func(RawCommit) error) error {
 	if l.Archive == nil {
-		return errors.Mark(errors.Newf("the log from revision %d to %d is in the archive %s, which this program was not told to read", s.First, s.Last, s.Place), ErrArchive)
+		return unread(s)
 	}
 	return l.Archive.Read(ctx, s, take)
 }
 
 // sealedCommits reads single commits from segments, by their IDs.
 func (l *Log) sealedCommits(ctx context.Context, stream events.Stream, ids []events.ID, found map[events.ID]events.Record) error {
+	for {
+		err := l.sealedCommitsOnce(ctx, stream, ids, found)
+		if !errors.Is(err, rpctypes.ErrCompacted) {
+			return err
+		}
+	}
+}
+
+func (l *Log) sealedCommitsOnce(ctx context.Context, stream events.Stream, ids []events.ID, found map[events.ID]events.Record) error {
 	missing := slices.DeleteFunc(slices.Clone(ids), func(id events.ID) bool { _, there := found[id]; return there })
 	if len(missing) == 0 {
 		return nil
@@ -97,7 +111,7 @@ func (l *Log) sealedCommits(ctx context.Context, stream events.Stream, ids []eve
 		return err
 	}
 	slices.SortFunc(missing, events.ID.Compare)
-	for _, segment := range segments {
+	for _, segment := range Readable(segments) {
 		first, _ := slices.BinarySearchFunc(missing, segment.LowestID, events.ID.Compare)
 		if !segment.gone() || first == len(missing) || missing[first].Compare(segment.HighestID) > 0 {
 			continue
@@ -111,7 +125,7 @@ func (l *Log) sealedCommits(ctx context.Context, stream events.Stream, ids []eve
 			return err
 		})
 		if err != nil {
-			return err
+			return l.since(ctx, segments, err)
 		}
 	}
 	return nil

@@ -32,6 +32,9 @@ const (
 	Removing SegmentState = "removing"
 	// Removed: none of its commits is in the store.
 	Removed SegmentState = "removed"
+	// Forgotten: its file was deleted on purpose. What the log goes on from is in the
+	// [Residue].
+	Forgotten SegmentState = "forgotten"
 )
 
 // Segment is a contiguous stretch of the log's revisions that was sealed into a file of
@@ -58,6 +61,8 @@ type Segment struct {
 	File   string       `json:"file"`
 	SHA256 string       `json:"sha256"`
 	State  SegmentState `json:"state"`
+	// Residue stands in the record of the first segment where that was forgotten.
+	Residue *Residue `json:"residue,omitempty"`
 
 	modified int64 // etcd's own revision of the record
 }
@@ -85,15 +90,20 @@ func (l *Log) segmentsAt(ctx context.Context, at int64) ([]Segment, error) {
 	if err != nil {
 		return nil, errors.Wrap(err, "read which segments of the log are in an archive")
 	}
-	segments := make([]Segment, 0, len(resp.Kvs))
-	for _, kv := range resp.Kvs {
+	segments, err := decodeSegments(resp.Kvs)
+	slices.SortFunc(segments, func(a, b Segment) int { return cmp.Compare(a.First, b.First) })
+	return segments, err
+}
+
+func decodeSegments(kvs []*mvccpb.KeyValue) ([]Segment, error) {
+	segments := make([]Segment, 0, len(kvs))
+	for _, kv := range kvs {
 		s, err := decodeSegment(kv)
 		if err != nil {
 			return nil, err
 		}
 		segments = append(segments, s)
 	}
-	slices.SortFunc(segments, func(a, b Segment) int { return cmp.Compare(a.First, b.First) })
 	return segments, nil
 }
 
@@ -103,10 +113,12 @@ func decodeSegment(kv *mvccpb.KeyValue) (Segment, error) {
 		return s, errors.Wrapf(err, "read the segment at %s", kv.Key)
 	}
 	switch {
-	case s.State != Sealed && s.State != Removing && s.State != Removed:
+	case s.State != Sealed && s.State != Removing && s.State != Removed && s.State != Forgotten:
 		return s, errors.Newf("the segment at %s is in the state %q, which this program does not know: upgrade it", kv.Key, s.State)
 	case s.First < 1 || s.Last < s.First || s.Commits < 1 || s.Before.Size < 0 || s.Before.Size+s.Commits != s.After.Size:
 		return s, errors.Wrapf(events.ErrMalformed, "the segment at %s contradicts itself", kv.Key)
+	case s.Residue != nil && (s.State != Forgotten || s.Residue.Last < s.Last || s.Residue.Commits < 0):
+		return s, errors.Wrapf(events.ErrMalformed, "what is left of the segment at %s contradicts it", kv.Key)
 	}
 	return s, nil
 }

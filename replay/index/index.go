@@ -183,13 +183,20 @@ func (x *Index) grow(records []events.Record) (*replay.History, error) {
 		if err := t.Err(); err != nil {
 			return nil, err
 		}
-		x.history = replay.NewHistory(t, x.front.Revision)
+		x.history = x.tells(t)
 	}
 	if x.history.Revision() != x.front.Revision {
 		// Nothing of ours came; what is complete is so up to a later revision.
-		x.history = replay.NewHistory(x.history.Timeline(), x.front.Revision)
+		x.history = x.tells(x.history.Timeline())
 	}
 	return x.history, nil
+}
+
+// tells is the history that a timeline tells, as far as the log was read.
+func (x *Index) tells(t *projection.Timeline) *replay.History {
+	h := replay.NewHistory(t, x.front.Revision)
+	h.Border = x.front.Forgotten
+	return h
 }
 
 // load opens the first file that can be read.
