@@ -266,10 +266,12 @@ func (h *Host) keep(l *lasting) error {
 // host ends: what the spool has then, the next daemon carries on. first, if not nil,
 // waits for a task that a pool has already.
 func (h *Host) carry(ctx context.Context, ref Ref, l *lasting, first func() (Answer, error)) (Answer, error) {
-	log := h.logger.With().Object("release", told(l.release)).Logger()
+	failed := func(err error, what string) {
+		h.logger.Error().Object("release", told(l.release)).Err(err).Msg(what)
+	}
 	leave := func(how func() error) {
 		_ = persist(ctx, how, func(err error) { // what is left then the next daemon finds done
-			log.Error().Err(err).Msg("the release spool cannot be written: see to the disk")
+			failed(err, "the release spool cannot be written: see to the disk")
 		})
 	}
 	pause := carryPause
@@ -289,13 +291,13 @@ func (h *Host) carry(ctx context.Context, ref Ref, l *lasting, first func() (Ans
 			fenced++ // this daemon may be about to join anew
 		case !ended && errors.IsAny(err, ErrNoGrant, etcdlog.ErrFenced):
 			// Trying it again would change nothing.
-			log.Error().Err(err).Msg("a release was refused, and is not tried again")
+			failed(err, "a release was refused, and is not tried again")
 			leave(func() error { return l.setAside(err.Error()) })
 			h.tellForgotten()
 			return answer, err
 		case ended || !passes:
 			if !ended {
-				log.Error().Err(err).Msg("a release cannot be made now, and waits for the next daemon")
+				failed(err, "a release cannot be made now, and waits for the next daemon")
 			}
 			if kept := l.keep(); kept != nil {
 				return answer, err
