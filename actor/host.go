@@ -90,7 +90,7 @@ func Join(ctx context.Context, o Options) (*Host, error) {
 	}
 	h := &Host{
 		log: o.Log, writer: p.writer, presence: p, blocks: o.Blocks, routes: o.Routes, mirrors: o.Mirrors, observer: o.Observer, witness: o.Witness, keeper: o.Keeper, logger: o.Logger,
-		refusals: &zerolog.BurstSampler{Burst: 1, Period: carryPause},
+		refusals: &zerolog.BurstSampler{Burst: 1, Period: refusalsEvery},
 		pools:    map[events.ID]*Pool{}, moved: map[events.ID]events.ID{}, doomed: make(chan error, 1), gate: newGate(o.Looking),
 	}
 	if h.witness == nil {

@@ -26,6 +26,9 @@ const (
 	// operator mends it.
 	carryPause   = time.Second
 	refusedPause = 30 * time.Second
+	// refusalsEvery is how often the log says that etcd takes no write, of all pools: they
+	// try each in its own time.
+	refusalsEvery = 10 * time.Second
 	// fencedTries is how often one is tried that another incarnation of this host stands
 	// in the way of: it may be this daemon, which has just joined anew.
 	fencedTries = 20

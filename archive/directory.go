@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 
 	"github.com/cockroachdb/errors"
+
+	"github.com/ipamlog/ipamlog/durable"
 )
 
 // directory is a place on this machine. What is in it tells who held which address, so
@@ -25,7 +27,7 @@ func (d directory) Put(_ context.Context, name string, content []byte) error {
 	if err := os.MkdirAll(string(d), 0o700); err != nil {
 		return errors.Wrap(err, "make the archive's directory")
 	}
-	return keep(d.path(name), content, 0o600)
+	return durable.WriteFile(d.path(name), content, 0o600)
 }
 
 // Get implements [Place].
@@ -49,7 +51,7 @@ func (d directory) Delete(_ context.Context, name string) error {
 	case err != nil:
 		return errors.Wrap(err, "delete a file of the archive")
 	}
-	return syncDirectory(string(d))
+	return durable.SyncDir(string(d))
 }
 
 // List implements [Place].
@@ -68,41 +70,4 @@ func (d directory) List(context.Context) ([]string, error) {
 		}
 	}
 	return names, nil
-}
-
-// keep writes a file beside its place, and renames it when it is on the disk.
-func keep(path string, content []byte, mode fs.FileMode) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return errors.Wrapf(err, "write %s", path)
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Chmod(mode)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	err = errors.CombineErrors(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Wrapf(err, "write %s", path)
-	}
-	return syncDirectory(filepath.Dir(path))
-}
-
-// syncDirectory makes what was renamed or deleted in a directory survive a power cut.
-func syncDirectory(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return errors.Wrap(err, "open the archive's directory")
-	}
-	return errors.CombineErrors(errors.Wrap(d.Sync(), "write the archive's directory"), d.Close())
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/cockroachdb/errors"
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/ipamlog/ipamlog/durable"
 )
 
 // Key is what checkpoints are signed with: an Ed25519 key in the form of package note.
@@ -63,7 +65,7 @@ func makeKey(path string, origin string) (Key, error) {
 		path, text string
 		mode       fs.FileMode
 	}{{path + ".pub", public, 0o644}, {path, private, 0o600}} {
-		if err := keep(part.path, []byte(part.text+"\n"), part.mode); err != nil {
+		if err := durable.WriteFile(part.path, []byte(part.text+"\n"), part.mode); err != nil {
 			return Key{}, errors.Newf("the archive's key cannot be written, name another file with --archive-key: %v", err)
 		}
 	}

@@ -5,12 +5,13 @@ package backup
 import (
 	"bufio"
 	"context"
+	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/cockroachdb/errors"
 
+	"github.com/ipamlog/ipamlog/durable"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
 )
 
@@ -41,43 +42,23 @@ func Save(ctx context.Context, path string, replace bool, s *etcdlog.Snapshot, h
 	if err := Free(path, replace); err != nil {
 		return Summary{}, err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // readable by its owner alone
-	if err != nil {
-		return Summary{}, errors.Newf("the backup cannot be written there, name another file: %v", err)
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
+	err = durable.Replace(path, 0o600, func(w io.Writer) error {
+		out := bufio.NewWriterSize(w, 1<<20)
+		if summary, err = Write(ctx, out, s, h); err != nil {
+			return err
 		}
-	}()
-	out := bufio.NewWriterSize(f, 1<<20)
-	summary, err = Write(ctx, out, s, h)
-	if err == nil {
-		err = errors.Wrap(out.Flush(), "write the backup")
-	}
-	if err == nil {
-		err = errors.Wrap(f.Sync(), "write the backup")
-	}
-	err = errors.CombineErrors(err, errors.Wrap(f.Close(), "write the backup"))
-	if err == nil {
-		err = Free(path, replace) // it took a while
-	}
-	if err == nil {
-		err = errors.Wrap(os.Rename(f.Name(), path), "write the backup")
+		if err := out.Flush(); err != nil {
+			return errors.Wrap(err, "write the backup")
+		}
+		return Free(path, replace) // it took a while
+	})
+	if errors.Is(err, durable.ErrPlace) {
+		return Summary{}, errors.Newf("the backup cannot be written there, name another file: %v", err)
 	}
 	if err != nil {
 		return Summary{}, err
 	}
-	return summary, syncDir(filepath.Dir(path))
-}
-
-// syncDir makes a new name in a directory survive a power cut.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return errors.Wrap(err, "open the backup's directory")
-	}
-	return errors.CombineErrors(errors.Wrap(d.Sync(), "write the backup's directory"), d.Close())
+	return summary, nil
 }
 
 // open opens a backup to be read more than once.

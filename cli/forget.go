@@ -30,9 +30,9 @@ in etcd still is not touched: archive it first.
 What was held at the border stays known, since when and by whom, for as long as
 it is held: it is in a residue, a file in the archive that is signed with the key
 in --archive-key. The checkpoints of what was deleted stay, too; they say no more
-than that there was something. Each host's index is made anew by the next question
-or by its daemon. Copies of the archive and backups are not touched: delete those
-yourself.
+than that there was something. Each host's index is made anew by the next
+question or by its daemon. Copies of the archive and backups are not touched:
+delete those yourself.
 
 It may be interrupted at any moment, and run again.
 

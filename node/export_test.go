@@ -2,7 +2,13 @@
 
 package node
 
-import "time"
+import (
+	"context"
+	"time"
+)
+
+// RefreshIndex brings the index up to date, where one is to be kept.
+func (n *Node) RefreshIndex(ctx context.Context) error { return n.refreshIndex(ctx, n.joined.Load()) }
 
 // Fullness decides what is told of the store's sizes.
 type Fullness struct{ f fullness }

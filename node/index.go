@@ -25,8 +25,13 @@ func (n *Node) Index() *index.Index {
 	return nil
 }
 
-// KeepIndex keeps the index fresh until ctx ends. A daemon that has just started has
-// more urgent things to do, so the first look is after one interval.
+// fewHosts is up to how many of them all keep an index. Each reads what all of them did:
+// the cost for etcd grows with the square of their number.
+const fewHosts = 32
+
+// KeepIndex keeps the index fresh until ctx ends, so that nobody who asks has to wait. A
+// daemon that has just started has more urgent things to do, so the first look is after
+// one interval.
 func (n *Node) KeepIndex(ctx context.Context, every time.Duration) error {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
@@ -36,10 +41,24 @@ func (n *Node) KeepIndex(ctx context.Context, every time.Duration) error {
 			return nil
 		case <-ticker.C:
 		}
-		if x := n.Index(); x != nil {
-			return x.Keep(ctx, every, func(err error) {
-				n.log.Warn().Err(err).Msg("the index was not brought up to date: questions about the past take longer")
-			})
+		m := n.joined.Load()
+		if m == nil {
+			continue
+		}
+		if err := n.refreshIndex(ctx, m); err != nil && ctx.Err() == nil {
+			n.log.Warn().Err(err).Msg("the index was not brought up to date: questions about the past take longer")
 		}
 	}
+}
+
+// refreshIndex brings the index up to date where the hosts are few, and among many where
+// somebody has asked before.
+func (n *Node) refreshIndex(ctx context.Context, m *membership) error {
+	if !m.index.Asked() {
+		hosts, err := m.host.Writer().Log().CountAlive(ctx)
+		if err != nil || hosts > fewHosts {
+			return err
+		}
+	}
+	return m.index.Refresh(ctx)
 }

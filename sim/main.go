@@ -33,6 +33,7 @@ type flags struct {
 	keep      string
 	cores     int
 	index     time.Duration
+	indexed   int
 	commits   int
 	seed      uint64
 	serve     string
@@ -44,7 +45,8 @@ func main() {
 	pflag.DurationVar(&f.stretch, "stretch", 2*time.Second, "how long each cost is measured")
 	pflag.StringVar(&f.keep, "keep", "", "`file` for what was measured")
 	pflag.IntVar(&f.cores, "cores", 4, "`number` of cores that etcd has")
-	pflag.DurationVar(&f.index, "index", time.Minute, "how `often` each daemon brings its index of the past up to date; 0 for never")
+	pflag.DurationVar(&f.index, "index", time.Minute, "how `often` a daemon brings its index of the past up to date; 0 for never")
+	pflag.IntVar(&f.indexed, "indexed", 32, "how many `daemons` keep an index, at most; 0 for all")
 	pflag.IntVar(&f.commits, "commits", 20_000, "`number` of commits to simulate")
 	pflag.Uint64Var(&f.seed, "seed", 1, "of the simulation: the same `number` tells the same")
 	pflag.StringVar(&f.serve, flagServe, "", "`directory` to serve an etcd on")
@@ -64,14 +66,14 @@ func do(ctx context.Context, f flags) error {
 	if f.serve != "" {
 		return serve(ctx, f.serve, os.Stdin, os.Stdout)
 	}
-	if f.cores < 1 || f.commits < 100 || f.index < 0 || f.stretch <= 0 || pflag.NArg() > 0 {
+	if f.cores < 1 || f.commits < 100 || f.index < 0 || f.indexed < 0 || f.stretch <= 0 || pflag.NArg() > 0 {
 		return errors.New("see --help: there must be a core, 100 commits and a stretch, and no other words")
 	}
 	m, err := costs(ctx, f)
 	if err != nil {
 		return err
 	}
-	return write(os.Stdout, m, model.Site{Cores: f.cores, Index: f.index}, f.commits, f.seed)
+	return write(os.Stdout, m, model.Site{Cores: f.cores, Index: f.index, Indexed: f.indexed}, f.commits, f.seed)
 }
 
 // costs are those that are kept, or measured now.

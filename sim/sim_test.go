@@ -66,7 +66,7 @@ func TestWrite(t *testing.T) {
 	}
 	tables := func(seed uint64) string {
 		var out strings.Builder
-		if err := write(&out, m, model.Site{Cores: 4, Index: time.Minute}, 1000, seed); err != nil {
+		if err := write(&out, m, model.Site{Cores: 4, Index: time.Minute, Indexed: 32}, 1000, seed); err != nil {
 			t.Fatal(err)
 		}
 		return out.String()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cockroachdb/errors"
 
+	"github.com/ipamlog/ipamlog/durable"
 	"github.com/ipamlog/ipamlog/events"
 )
 
@@ -145,7 +146,7 @@ func (s *Spool) rewrite() error {
 		err = os.Rename(s.path(fileName+".new"), s.path(fileName))
 	}
 	if err == nil {
-		err = syncDir(s.dir)
+		err = durable.SyncDir(s.dir)
 	}
 	if err != nil {
 		return errors.Wrap(errors.CombineErrors(err, f.Close()), "write the release spool anew")
@@ -192,13 +193,4 @@ func (s *Spool) append(l line) error {
 	s.size += int64(len(raw))
 	s.written++
 	return nil
-}
-
-// syncDir makes a rename last.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.CombineErrors(d.Sync(), d.Close())
 }

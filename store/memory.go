@@ -9,6 +9,7 @@ import (
 
 	"github.com/cockroachdb/errors"
 
+	"github.com/ipamlog/ipamlog/durable"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
 )
 
@@ -45,19 +46,6 @@ func Remember(dir string, m etcdlog.Memory) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return errors.Wrap(err, "make the data directory")
 	}
-	f, err := os.CreateTemp(dir, memoryFile+".*")
-	if err != nil {
-		return errors.Wrap(err, "write which store is remembered")
-	}
-	_, err = f.Write(append(raw, '\n'))
-	err = errors.CombineErrors(err, f.Sync())
-	err = errors.CombineErrors(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(dir, memoryFile))
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-		return errors.Wrap(err, "write which store is remembered")
-	}
-	return nil
+	err = durable.WriteFile(filepath.Join(dir, memoryFile), append(raw, '\n'), 0o600)
+	return errors.Wrap(err, "write which store is remembered")
 }

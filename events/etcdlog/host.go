@@ -158,6 +158,16 @@ func (l *Log) tellTime(ctx context.Context) error {
 	}
 }
 
+// CountAlive counts the hosts of which a daemon is present, and costs nothing however
+// many they are.
+func (l *Log) CountAlive(ctx context.Context) (int, error) {
+	resp, err := l.get(ctx, l.keys.alive(""), clientv3.WithPrefix(), clientv3.WithCountOnly())
+	if err != nil {
+		return 0, errors.Wrap(err, "look how many hosts are alive")
+	}
+	return int(resp.Count), nil
+}
+
 // Alive lists the hosts of which a daemon is present.
 func (l *Log) Alive(ctx context.Context) (map[string]Presence, error) {
 	resp, err := l.get(ctx, l.keys.alive(""), clientv3.WithPrefix())

@@ -6,10 +6,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/errors"
 
+	"github.com/ipamlog/ipamlog/durable"
 	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
 	"github.com/ipamlog/ipamlog/projection"
@@ -241,7 +244,7 @@ func (x *Index) save(ctx context.Context) error {
 		err := replaceFile(path, func(f io.Writer) error {
 			return write(ctx, f, x.history.Timeline(), x.front, x.store, x.prefix)
 		})
-		if errors.Is(err, errPlace) {
+		if errors.Is(err, durable.ErrPlace) {
 			continue
 		}
 		if errors.Is(err, ErrDamaged) {
@@ -261,25 +264,21 @@ func (x *Index) save(ctx context.Context) error {
 	return nil
 }
 
-// Keep reads on and saves now and again, until ctx ends, so that others find the
-// index fresh. What goes wrong is told to trouble, and tried again.
-func (x *Index) Keep(ctx context.Context, every time.Duration, trouble func(error)) error {
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
-	for {
-		_, err := x.History(ctx, nil)
-		if err == nil {
-			err = x.Save(ctx)
-		}
-		if err != nil && ctx.Err() == nil {
-			trouble(err)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
+// Refresh reads on and saves what is worth it, so that others find the index fresh.
+func (x *Index) Refresh(ctx context.Context) error {
+	if _, err := x.History(ctx, nil); err != nil {
+		return err
 	}
+	return x.Save(ctx)
+}
+
+// Asked says whether anybody has asked questions of this log on this machine: then there
+// is a file, unless somebody has deleted it, or a history in memory.
+func (x *Index) Asked() bool {
+	return x.Read() || slices.ContainsFunc(x.dirs, func(dir string) bool {
+		_, err := os.Stat(x.file(dir))
+		return err == nil
+	})
 }
 
 // Read says whether a question was asked at all.

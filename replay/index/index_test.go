@@ -510,36 +510,30 @@ func TestNowhere(t *testing.T) {
 	b.warm()
 }
 
-// TestKeep keeps the file fresh while the log goes on.
-func TestKeep(t *testing.T) {
+// TestRefresh keeps the file fresh while the log goes on.
+func TestRefresh(t *testing.T) {
 	b := newBed(t)
 	b.fill(0, 0, 50)
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() {
-		ended <- b.open().Keep(ctx, 5*time.Millisecond, func(err error) { t.Error(err) })
-	}()
+	kept := b.open()
+	if kept.Asked() {
+		t.Error("somebody has asked already")
+	}
 	for round := range 2 {
-		deadline := time.Now().Add(20 * time.Second)
-		for {
-			x := b.open()
-			if _, err := x.History(t.Context(), nil); err != nil {
-				t.Fatal(err)
-			}
-			// So few are not worth another file.
-			if x.Path() != "" && x.Tail() <= 3 {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("round %d: the file %q is never up to date: %d commits beside it", round, x.Path(), x.Tail())
-			}
-			time.Sleep(5 * time.Millisecond)
+		if err := kept.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		x := b.open()
+		if !x.Asked() {
+			t.Error("there is no file")
+		}
+		if _, err := x.History(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		// So few are not worth another file.
+		if x.Path() == "" || x.Tail() > 3 {
+			t.Errorf("round %d: the file %q is not up to date: %d commits beside it", round, x.Path(), x.Tail())
 		}
 		b.fill(round, 100*(round+1), 30)
-	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
 	}
 }
 

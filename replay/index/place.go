@@ -12,15 +12,13 @@ import (
 
 	"github.com/cockroachdb/errors"
 
+	"github.com/ipamlog/ipamlog/durable"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
 )
 
 // unfinished is how long a file that is being written may take before another
 // process takes it for one whose writer was killed.
 const unfinished = time.Hour
-
-// errPlace says that nothing can be written in a directory.
-var errPlace = errors.New("the index cannot be written there")
 
 // Dirs are where an index may be: in a data directory, or else in the user's own
 // cache.
@@ -60,36 +58,20 @@ func openFile(path string) (*sealed, time.Time, error) {
 	return s, info.ModTime(), nil
 }
 
-// replaceFile writes a file whole, or leaves it as it was. It returns errPlace
-// where nothing can be written.
+// replaceFile writes a file whole, or leaves it as it was. It returns
+// [durable.ErrPlace] where nothing can be written.
 func replaceFile(path string, content func(io.Writer) error) error {
-	dir := filepath.Dir(path)
 	// The directory above is not ours to make.
-	if err := os.Mkdir(dir, 0o700); err != nil && !os.IsExist(err) {
-		return errors.Mark(err, errPlace)
+	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !os.IsExist(err) {
+		return errors.Mark(err, durable.ErrPlace)
 	}
 	sweep(path)
-	f, err := os.CreateTemp(dir, filepath.Base(path)+".*")
-	if err != nil {
-		return errors.Mark(err, errPlace)
-	}
-	err = content(f)
-	if err == nil {
-		err = f.Sync()
-	}
-	err = errors.CombineErrors(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		remove(f.Name())
-	}
-	return err
+	return durable.Replace(path, 0o600, content)
 }
 
 // sweep removes what writers that were killed have left.
 func sweep(path string) {
-	left, _ := filepath.Glob(path + ".*") // fails only for a bad pattern
+	left, _ := filepath.Glob(durable.Unfinished(path)) // fails only for a bad pattern
 	for _, name := range left {
 		if info, err := os.Stat(name); err == nil && time.Since(info.ModTime()) > unfinished {
 			remove(name)

@@ -82,7 +82,7 @@ func (e *etcd) begin() {
 	e.stream(float64(s.Hosts)/leaseEvery.Seconds(), func() { e.work(e.costs.KeepAlive, nil) })
 	if s.Index > 0 {
 		reading := s.reading(e.costs)
-		e.stream(float64(s.Hosts)/s.Index.Seconds(), func() { e.work(reading, nil) })
+		e.stream(s.keepers()/s.Index.Seconds(), func() { e.work(reading, nil) })
 	}
 }
 

@@ -70,8 +70,10 @@ type Site struct {
 	Share int     // hosts in each pool, one at least
 	Churn float64 // containers started, and others stopped, a second on each host
 	Cores int     // that etcd has
-	// Index is how often each daemon brings its index of the past up to date; 0: never.
+	// Index is how often a daemon brings its index of the past up to date; 0: never.
 	Index time.Duration
+	// Indexed is how many daemons keep an index, at most; 0: all.
+	Indexed int
 	// Loop says that each host sends the next commit as soon as it has the answer to the
 	// last one; Churn does not matter then.
 	Loop bool
@@ -85,6 +87,14 @@ func (s Site) Pools() float64 { return float64(s.Hosts) / float64(s.Share) }
 
 // watchers is how many daemons are told of a commit.
 func (s Site) watchers() int { return min(s.Share, s.Hosts) }
+
+// keepers is how many daemons keep an index.
+func (s Site) keepers() float64 {
+	if s.Indexed == 0 {
+		return float64(s.Hosts)
+	}
+	return float64(min(s.Hosts, s.Indexed))
+}
 
 // reading is what it costs etcd that one daemon brings its index up to date.
 func (s Site) reading(c Costs) time.Duration {
@@ -103,7 +113,7 @@ func (s Site) Utilisation(c Costs) float64 {
 	}
 	busy := s.Events()*commit.Seconds() + flushes*c.Flush.Seconds() + float64(s.Hosts)*c.KeepAlive.Seconds()/leaseEvery.Seconds()
 	if s.Index > 0 {
-		busy += float64(s.Hosts) / s.Index.Seconds() * s.reading(c).Seconds()
+		busy += s.keepers() / s.Index.Seconds() * s.reading(c).Seconds()
 	}
 	return busy / float64(s.Cores)
 }
