@@ -21,7 +21,7 @@ import (
 // What was archived is read as if it were in the store still, by every way of reading.
 func TestReadsAcross(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, 5_000)
+	b := newBed(t, 3_000)
 	var early etcdlog.Frontier // of somebody who has read before anything was archived
 	if _, err := b.log.ReadOn(t.Context(), &early, nil); err != nil {
 		t.Fatal(err)
@@ -104,7 +104,7 @@ func TestRun_young(t *testing.T) {
 // However an archiver ends, nothing is lost meanwhile, and the next one goes on.
 func TestRun_cut(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, 1_500)
+	b := newBed(t, 1_000)
 	before := after(b.all[len(b.all)-1], time.Nanosecond)
 	kv := b.client.KV
 	cuts := 0

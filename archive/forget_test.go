@@ -171,7 +171,7 @@ func (b *bed) nowhere(t *testing.T, texts []string) {
 // was and proves itself, also when more is forgotten later.
 func TestForget(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, 5_000)
+	b := newBed(t, 3_500)
 	var early etcdlog.Frontier
 	if _, err := b.log.ReadOn(t.Context(), &early, nil); err != nil {
 		t.Fatal(err)
