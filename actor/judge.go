@@ -119,6 +119,11 @@ func (h *Host) Standing(ctx context.Context) ([]Standing, error) {
 // stand answers what this host has here.
 func (p *Pool) stand(t *standTask) {
 	s := Standing{Holdings: p.ours(), Asked: maps.Clone(p.asked)}
+	for _, h := range s.Holdings {
+		if p.overlay.byAddr[h.Address] != nil {
+			s.Asked[h.Allocation.ID] = time.Now() // the watch has told of it before its commit's answer came
+		}
+	}
 	for id := range p.state.Grants() {
 		g := p.grant(id)
 		switch one := opened(p.id, p.state.Pool().Value, id, g.Value); {

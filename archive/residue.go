@@ -192,8 +192,8 @@ type kept struct {
 	events map[int]bool
 }
 
-// place is an event.
-type place struct {
+// eventAt is where an event stands in the log.
+type eventAt struct {
 	revision int64
 	index    int
 }
@@ -201,14 +201,14 @@ type place struct {
 // rest is what is left of a pool.
 type rest struct {
 	guards    events.Guards
-	pool      []place
-	grants    map[events.ID][]place
+	pool      []eventAt
+	grants    map[events.ID][]eventAt
 	addresses map[string]*stay
 }
 
 // stay is what happened to an address since it was last free.
 type stay struct {
-	places      []place
+	places      []eventAt
 	allocations map[events.ID]bool
 }
 
@@ -251,9 +251,9 @@ func (m *remnant) release(revision int64) {
 	}
 }
 
-func (m *remnant) keep(p place) { m.commits[p.revision].events[p.index] = true }
+func (m *remnant) keep(p eventAt) { m.commits[p.revision].events[p.index] = true }
 
-func (m *remnant) forget(places []place) {
+func (m *remnant) forget(places []eventAt) {
 	for _, p := range places {
 		delete(m.commits[p.revision].events, p.index)
 		m.release(p.revision)
@@ -262,7 +262,7 @@ func (m *remnant) forget(places []place) {
 
 // event decides what an event leaves, and what it makes needless that was left before.
 func (m *remnant) event(r events.Record, index int, e events.Event) error {
-	p := place{r.Revision, index}
+	p := eventAt{r.Revision, index}
 	if !ofPool(r.Stream) {
 		m.keep(p) // of the catalogue, or of a stream that a newer version made
 		return nil
@@ -272,7 +272,7 @@ func (m *remnant) event(r events.Record, index int, e events.Event) error {
 	}
 	s := m.streams[r.Stream]
 	if s == nil {
-		s = &rest{events.NewGuards(), nil, map[events.ID][]place{}, map[string]*stay{}}
+		s = &rest{events.NewGuards(), nil, map[events.ID][]eventAt{}, map[string]*stay{}}
 		m.streams[r.Stream] = s
 	}
 	alone := r
@@ -328,13 +328,13 @@ func ofPool(s events.Stream) bool {
 	return err == nil
 }
 
-func (m *remnant) grant(s *rest, id events.ID, p place) {
+func (m *remnant) grant(s *rest, id events.ID, p eventAt) {
 	m.keep(p)
 	s.grants[id] = append(s.grants[id], p)
 }
 
 // address keeps an event of a holding since whose beginning the address was never free.
-func (m *remnant) address(s *rest, address string, allocation events.ID, begins bool, p place) {
+func (m *remnant) address(s *rest, address string, allocation events.ID, begins bool, p eventAt) {
 	a := s.addresses[address]
 	if a == nil {
 		a = &stay{nil, map[events.ID]bool{}}
@@ -350,7 +350,7 @@ func (m *remnant) address(s *rest, address string, allocation events.ID, begins 
 }
 
 // freed ends a holding; with the last one of an address all of them are forgotten.
-func (m *remnant) freed(s *rest, address string, allocation events.ID, held bool, p place) {
+func (m *remnant) freed(s *rest, address string, allocation events.ID, held bool, p eventAt) {
 	if held {
 		m.address(s, address, allocation, false, p)
 		return
