@@ -11,27 +11,35 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cockroachdb/errors"
 	"golang.org/x/sys/unix"
 )
 
-// fillUp leaves only so many bytes of space on a file system.
+// fillUp leaves only so many bytes of space on a file system, on which others may write
+// meanwhile.
 func fillUp(t *testing.T, disk string, spare int64) {
 	t.Helper()
-	var now unix.Statfs_t
-	if err := unix.Statfs(disk, &now); err != nil {
-		t.Fatal(err)
-	}
-	left := int64(now.Bavail)*now.Bsize - spare
-	if left <= 0 {
-		return
-	}
 	f, err := os.Create(filepath.Join(disk, "filler"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = f.Close() }()
-	if err := unix.Fallocate(int(f.Fd()), 0, 0, left); err != nil {
-		t.Fatal(err)
+	for size := int64(0); ; {
+		var now unix.Statfs_t
+		if err := unix.Statfs(disk, &now); err != nil {
+			t.Fatal(err)
+		}
+		left := int64(now.Bavail)*now.Bsize - spare
+		if left <= 0 {
+			return
+		}
+		switch err := unix.Fallocate(int(f.Fd()), 0, size, left); {
+		case errors.Is(err, unix.ENOSPC): // somebody was faster
+		case err != nil:
+			t.Fatal(err)
+		default:
+			size += left
+		}
 	}
 }
 

@@ -27,7 +27,9 @@ const daemonDir = "EMBEDDED_TEST_DAEMON_DIR"
 // daemon serves dir and writes keys, one after the other, saying each on its
 // standard output once etcd has acknowledged it, until it is killed.
 func daemon(dir string) {
-	s, err := embedded.Start(context.Background(), embedded.Options{
+	starting, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	s, err := embedded.Start(starting, embedded.Options{
 		Dir: dir, TickMs: 10, Log: zerolog.New(os.Stderr),
 		LastWords: func(reason string) { fmt.Println("last words:", reason) },
 	})
@@ -181,8 +183,14 @@ func TestDamagedFilesAreRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = f.Close() }()
-			if _, err := f.WriteAt(rubbish[:16<<10], 2*int64(os.Getpagesize())); err != nil {
+			info, err := f.Stat()
+			if err != nil {
 				t.Fatal(err)
+			}
+			for at := 2 * int64(os.Getpagesize()); at < info.Size(); at += int64(len(rubbish)) {
+				if _, err := f.WriteAt(rubbish[:min(int64(len(rubbish)), info.Size()-at)], at); err != nil {
+					t.Fatal(err)
+				}
 			}
 		},
 	} {
