@@ -162,8 +162,8 @@ func (a *Archiver) clear(ctx context.Context, claim etcdlog.Claim) error {
 		return err
 	}
 	for _, name := range names {
-		file, number, is := segmentOf(name)
-		if !is || slices.ContainsFunc(segments, func(s etcdlog.Segment) bool { return s.File == file }) {
+		left, is := segmentOf(name)
+		if !is || slices.ContainsFunc(segments, func(s etcdlog.Segment) bool { return s.File == left.file }) {
 			continue
 		}
 		content, err := readAll(ctx, a.Place, name)
@@ -176,10 +176,10 @@ func (a *Archiver) clear(ctx context.Context, claim etcdlog.Claim) error {
 		if originOf(name, content) != Origin(a.Store, segments) {
 			return errors.Newf("%s in %s is not of this log: archive into another place, one for each log", name, a.Place)
 		}
-		if number >= claim.Number {
+		if left.claim >= claim.Number {
 			continue // who has claimed since sees to it
 		}
-		if err := a.delete(ctx, file); err != nil {
+		if err := a.delete(ctx, left.file); err != nil {
 			return err
 		}
 	}

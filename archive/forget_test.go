@@ -33,7 +33,7 @@ func (b *bed) forget(t *testing.T, n int) etcdlog.Border {
 	if err := b.forgetter(t).Run(t.Context(), b.all[n].Time, nil); err != nil {
 		t.Fatal(err)
 	}
-	border, err := b.log.Border(t.Context())
+	border, _, err := b.log.Forgotten(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +226,7 @@ func TestForget(t *testing.T) {
 		t.Errorf("%d commits more: %v", len(more), err)
 	}
 	b.run(t, len(b.all)-20)
-	border, err := b.log.Border(t.Context())
+	border, _, err := b.log.Forgotten(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +252,7 @@ func TestForget_cut(t *testing.T) {
 		f.Shelf = archive.CutShelf(func(p archive.Place) archive.Place { return cutPlace{p, fuse} })
 		err := f.Run(t.Context(), b.all[len(b.all)-150].Time, nil)
 		b.client.KV = kv
-		border, wrong := b.log.Border(t.Context())
+		border, _, wrong := b.log.Forgotten(t.Context())
 		if wrong != nil {
 			t.Fatal(wrong)
 		}

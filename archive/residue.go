@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors"
-	"github.com/klauspost/compress/zstd"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -110,27 +109,19 @@ func (r residue) sign(key note.Signer) ([]byte, error) {
 	return signed, errors.Wrap(err, "sign a residue")
 }
 
-// pack makes the file.
+// packResidue makes the file.
 func packResidue(h residueHead, commits []etcdlog.RawCommit) (residue, error) {
 	h.Residue, h.Commits = format, int64(len(commits))
-	first, err := json.Marshal(h)
-	if err != nil {
-		return residue{}, errors.Wrap(err, "write the head of a residue")
-	}
-	text := bytes.NewBuffer(append(first, '\n'))
+	var lines bytes.Buffer
 	for _, c := range commits {
 		line, err := encodeLine(c)
 		if err != nil {
 			return residue{}, err
 		}
-		text.Write(append(line, '\n'))
+		lines.Write(append(line, '\n'))
 	}
-	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
-	if err != nil {
-		return residue{}, errors.Wrap(err, "pack a residue")
-	}
-	content := w.EncodeAll(text.Bytes(), nil)
-	return residue{h, content, sha256.Sum256(content)}, errors.Wrap(w.Close(), "pack a residue")
+	content, err := packFile(h, lines.Bytes())
+	return residue{h, content, sha256.Sum256(content)}, errors.Wrap(err, "pack a residue")
 }
 
 // unpackResidue goes over a residue's file. It fails where the head does not say how many

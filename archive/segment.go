@@ -161,19 +161,27 @@ func seal(origin string, store events.ID, claim int64, tree *Tree, first int64, 
 }
 
 func pack(record etcdlog.Segment, h head, lines []byte) (segment, error) {
-	first, err := json.Marshal(h)
-	if err != nil {
-		return segment{}, errors.Wrap(err, "write the head of a segment")
-	}
-	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	content, err := packFile(h, lines)
 	if err != nil {
 		return segment{}, errors.Wrap(err, "pack a segment")
 	}
-	content := w.EncodeAll(slices.Concat(first, []byte("\n"), lines), nil)
 	sum := sha256.Sum256(content)
 	record.SHA256 = hex.EncodeToString(sum[:])
 	record.File = fileOf(h, sum)
-	return segment{record, content}, errors.Wrap(w.Close(), "pack a segment")
+	return segment{record, content}, nil
+}
+
+// packFile makes the file of a head and the lines of commits.
+func packFile(head any, lines []byte) ([]byte, error) {
+	first, err := json.Marshal(head)
+	if err != nil {
+		return nil, err
+	}
+	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return nil, err
+	}
+	return w.EncodeAll(slices.Concat(first, []byte("\n"), lines), nil), w.Close()
 }
 
 // fileOf is the name of a segment's file. Who has put it there is in the name, so that of
@@ -182,19 +190,31 @@ func fileOf(h head, sum [sha256.Size]byte) string {
 	return fmt.Sprintf("segment-%016d-%016d-%d-%x%s", h.First, h.Last, h.Claim, sum[:4], segmentSuffix)
 }
 
-// segmentOf reads the name of a segment or of its checkpoint: the segment's file, and the
-// number of the claim under which it was put there.
-func segmentOf(name string) (file string, claim int64, is bool) {
+// segmentName is what the name of a segment's file says: the revisions, and the number of
+// the claim under which it was put there.
+type segmentName struct {
+	file               string
+	first, last, claim int64
+}
+
+// segmentOf reads the name of a segment or of its checkpoint.
+func segmentOf(name string) (segmentName, bool) {
 	stem, of := strings.CutSuffix(name, checkpointSuffix)
 	if !of {
 		stem, of = strings.CutSuffix(name, segmentSuffix)
 	}
 	parts := strings.Split(stem, "-")
 	if !of || len(parts) != 5 || parts[0] != "segment" {
-		return "", 0, false
+		return segmentName{}, false
 	}
-	claim, err := strconv.ParseInt(parts[3], 10, 64)
-	return stem + segmentSuffix, claim, err == nil
+	n := segmentName{file: stem + segmentSuffix}
+	for i, into := range []*int64{&n.first, &n.last, &n.claim} {
+		var err error
+		if *into, err = strconv.ParseInt(parts[i+1], 10, 64); err != nil {
+			return segmentName{}, false
+		}
+	}
+	return n, true
 }
 
 // span is the earliest and the latest time.

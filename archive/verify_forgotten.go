@@ -4,7 +4,6 @@ package archive
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"github.com/cockroachdb/errors"
@@ -105,9 +104,9 @@ func (v *verifier) skip(ctx context.Context, name, of string, expected []etcdlog
 		return err
 	}
 	c, wrong := v.stated(text, of, expected)
-	var first, last int64
-	if wrong == nil {
-		_, wrong = fmt.Sscanf(of, "segment-%d-%d-", &first, &last)
+	left, is := segmentOf(of)
+	if wrong == nil && !is {
+		wrong = errors.New("it has a name that no segment has")
 	}
 	b, r := v.border.head, v.report
 	switch {
@@ -115,14 +114,14 @@ func (v *verifier) skip(ctx context.Context, name, of string, expected []etcdlog
 		v.note(name, "%v", wrong)
 	case c.Origin != b.Origin || c.File != of:
 		v.note(name, "it is the checkpoint of %s of %s", c.File, c.Origin)
-	case last > b.Last:
+	case left.last > b.Last:
 		v.note(of, "the segment was removed: its checkpoint is there, and the log was forgotten only up to revision %d", b.Last)
-	case first != r.Last+1 || c.Size <= r.Size:
-		v.note(of, "what was forgotten is not whole: it begins with revision %d, and what is before it ends with revision %d", first, r.Last)
-	case last == b.Last && (c.Size != b.Size || c.Root != b.Root):
+	case left.first != r.Last+1 || c.Size <= r.Size:
+		v.note(of, "what was forgotten is not whole: it begins with revision %d, and what is before it ends with revision %d", left.first, r.Last)
+	case left.last == b.Last && (c.Size != b.Size || c.Root != b.Root):
 		v.note(of, "its checkpoint and the residue %s contradict each other", v.border.file())
 	default:
-		r.Last, r.Size, r.Root, v.before = last, c.Size, c.Root, of
+		r.Last, r.Size, r.Root, v.before = left.last, c.Size, c.Root, of
 		v.borders[c.Size] = c.Root
 	}
 	return nil

@@ -73,16 +73,10 @@ func (c *curve) add(i int, p point) { c.series[i].points = append(c.series[i].po
 
 // drawCurves measures what a request costs over fill and over hosts, and draws it.
 func drawCurves(ctx context.Context, f flags, dir string, r *report) error {
-	own, err := start(ctx, f.program, filepath.Join(dir, "main"), "bench", "")
-	if err != nil {
-		return err
-	}
-	defer own.stop()
-	b, err := begin(ctx, f, dir, own)
-	if err != nil {
-		return err
-	}
-	defer b.end()
+	return onDaemon(ctx, f, filepath.Join(dir, "main"), "bench", func(b *bench) error { return b.drawCurves(r) })
+}
+
+func (b *bench) drawCurves(r *report) error {
 	fill, err := b.overFill()
 	if err != nil {
 		return err
@@ -95,12 +89,12 @@ func drawCurves(ctx context.Context, f flags, dir string, r *report) error {
 	if r.overLog != nil {
 		curves = append(curves, r.overLog)
 	}
-	if err := os.MkdirAll(f.curves, 0o755); err != nil {
+	if err := os.MkdirAll(b.curves, 0o755); err != nil {
 		return errors.Wrap(err, "make a directory for the curves")
 	}
 	var found []finding
 	for _, c := range curves {
-		if err := errors.CombineErrors(c.draw(f.curves), c.table(f.curves)); err != nil {
+		if err := errors.CombineErrors(c.draw(b.curves), c.table(b.curves)); err != nil {
 			return err
 		}
 		found = append(found, c.ends()...)

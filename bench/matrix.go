@@ -28,17 +28,11 @@ const (
 
 // measureTable measures requests beside what etcd takes by itself.
 func measureTable(ctx context.Context, f flags, dir string, r *report) error {
-	own, err := start(ctx, f.program, filepath.Join(dir, "main"), "bench", "")
-	if err != nil {
-		return err
-	}
-	defer own.stop()
-	b, err := begin(ctx, f, dir, own)
-	if err != nil {
-		return err
-	}
-	defer b.end()
-	for _, n := range f.clients {
+	return onDaemon(ctx, f, filepath.Join(dir, "main"), "bench", func(b *bench) error { return b.measureAll(r) })
+}
+
+func (b *bench) measureAll(r *report) error {
+	for _, n := range b.clients {
 		if err := b.measureClients(n); err != nil {
 			return err
 		}
@@ -49,7 +43,7 @@ func measureTable(ctx context.Context, f flags, dir string, r *report) error {
 	if err := b.measureFills(); err != nil {
 		return err
 	}
-	for _, n := range f.hosts {
+	for _, n := range b.hosts {
 		bare, ours, err := b.measureHosts(n)
 		if err != nil {
 			return err
@@ -64,7 +58,7 @@ func measureTable(ctx context.Context, f flags, dir string, r *report) error {
 		}
 		b.rows = append(b.rows, row{who: who, side: bare}, row{who: who, side: ours, base: bare, aims: aims})
 	}
-	fmt.Printf(preamble, r.CPUs, f.rounds, f.duration, b.size.entry, b.size.entry, b.size.guard)
+	fmt.Printf(preamble, r.CPUs, b.rounds, b.duration, b.size.entry, b.size.entry, b.size.guard)
 	if err := write(os.Stdout, b.rows); err != nil {
 		return err
 	}
@@ -96,6 +90,22 @@ type bench struct {
 	size   shape
 	rows   []row
 	joined int // hosts that came and went
+}
+
+// onDaemon measures on a daemon with its own etcd, a host of this name, that is there as
+// long as that takes. Other hosts' directories are beside its own.
+func onDaemon(ctx context.Context, f flags, dir, host string, measure func(*bench) error) error {
+	own, err := start(ctx, f.program, dir, host, "")
+	if err != nil {
+		return err
+	}
+	defer own.stop()
+	b, err := begin(ctx, f, filepath.Dir(dir), own)
+	if err != nil {
+		return err
+	}
+	defer b.end()
+	return measure(b)
 }
 
 // begin prepares measurements on a daemon with its own etcd.

@@ -152,21 +152,13 @@ func startWhole(ctx context.Context, program, dir string) (spans, error) {
 // costOn measures what a request costs on a log of so many events.
 func costOn(ctx context.Context, f flags, dir string, n int, c *curve) error {
 	progress("requests on %d events", n)
-	own, err := start(ctx, f.program, dir, startHost, "")
-	if err != nil {
-		return err
-	}
-	defer own.stop()
-	b, err := begin(ctx, f, dir, own)
-	if err != nil {
-		return err
-	}
-	defer b.end()
-	p, err := b.makePool("", "10.200.0.0/16", "")
-	if err != nil {
-		return err
-	}
-	return c.measure(b, float64(n), p)
+	return onDaemon(ctx, f, dir, startHost, func(b *bench) error {
+		p, err := b.makePool("", "10.200.0.0/16", "")
+		if err != nil {
+			return err
+		}
+		return c.measure(b, float64(n), p)
+	})
 }
 
 // measureAway measures the start of a daemon in whose pool others were busy while it was

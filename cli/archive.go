@@ -121,19 +121,27 @@ func (s *session) archiving(err error) error {
 }
 
 func (s *session) moved(moved []etcdlog.Segment, place archive.Place) error {
+	return s.sumUp(moved, "nothing is so old", func(commits, last int64, segments string) string {
+		return fmt.Sprintf("moved %d commits, up to @%d, to %s in %s", commits, last, segments, place)
+	})
+}
+
+// sumUp prints what was done with segments: for programs each of them, for people one
+// sentence.
+func (s *session) sumUp(list []etcdlog.Segment, none string, some func(commits, last int64, segments string) string) error {
 	if s.out.ForPrograms() {
-		return render.JSON(s.out, moved)
+		return render.JSON(s.out, append([]etcdlog.Segment{}, list...))
 	}
-	var commits int64
-	for _, m := range moved {
-		commits += m.Commits
-	}
-	text := "nothing is so old"
-	if n := len(moved); n > 0 {
-		text = fmt.Sprintf("moved %d commits, up to @%d, to %s in %s", commits, moved[n-1].Last, counted(n, "segment", "segments"), place)
+	text := none
+	if n := len(list); n > 0 {
+		var commits int64
+		for _, m := range list {
+			commits += m.Commits
+		}
+		text = some(commits, list[n-1].Last, counted(n, "segment", "segments"))
 	}
 	_, err := fmt.Fprintln(s.out.Writer, render.Line(text))
-	return errors.Wrap(err, "print what was archived")
+	return errors.Wrap(err, "print what was done")
 }
 
 // counted is a number of things.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/ipamlog/ipamlog/archive"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
-	"github.com/ipamlog/ipamlog/render"
 	"github.com/ipamlog/ipamlog/replay"
 	"github.com/ipamlog/ipamlog/replay/timespec"
 )
@@ -116,19 +115,9 @@ func (s *session) forget(ctx context.Context, before string, confirm func(string
 }
 
 func (s *session) forgot(list []etcdlog.Segment, how string) error {
-	if s.out.ForPrograms() {
-		return render.JSON(s.out, append([]etcdlog.Segment{}, list...))
-	}
-	var commits int64
-	for _, m := range list {
-		commits += m.Commits
-	}
-	text := "nothing in the archive is so old"
-	if n := len(list); n > 0 {
-		text = fmt.Sprintf("%d commits, up to @%d, in %s %s", commits, list[n-1].Last, counted(n, "segment", "segments"), how)
-	}
-	_, err := fmt.Fprintln(s.out.Writer, render.Line(text))
-	return errors.Wrap(err, "print what was forgotten")
+	return s.sumUp(list, "nothing in the archive is so old", func(commits, last int64, segments string) string {
+		return fmt.Sprintf("%d commits, up to @%d, in %s %s", commits, last, segments, how)
+	})
 }
 
 // lacking warns of what an answer about a moment lacks.

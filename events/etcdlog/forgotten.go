@@ -92,24 +92,6 @@ func (l *Log) Forget(ctx context.Context, claim Claim, segments []Segment, r Res
 	return errors.Wrap(err, "write down what was forgotten")
 }
 
-// Border says up to where the log was forgotten.
-func (l *Log) Border(ctx context.Context) (Border, error) { return l.borderAt(ctx, 0) }
-
-// borderAt is the border there was at a revision; 0 means now. It costs one key.
-func (l *Log) borderAt(ctx context.Context, at int64) (Border, error) {
-	first, err := l.firstAt(ctx, at)
-	return borderOf(first), err
-}
-
-// firstAt is the first segment, if there is any.
-func (l *Log) firstAt(ctx context.Context, at int64) ([]Segment, error) {
-	resp, err := l.get(ctx, l.keys.segments(), clientv3.WithPrefix(), clientv3.WithLimit(1), l.at(at))
-	if err != nil {
-		return nil, errors.Wrap(err, "read up to where the log was forgotten")
-	}
-	return decodeSegments(resp.Kvs)
-}
-
 // Forgotten says up to where the log was forgotten, and what is not left of each stream:
 // how many commits, and the revision of the last one up to the border. It returns
 // [ErrArchive].
@@ -158,7 +140,7 @@ func (l *Log) since(ctx context.Context, segments []Segment, err error) error {
 	if !errors.Is(err, ErrArchive) || ctx.Err() != nil || len(segments) == 0 {
 		return err
 	}
-	now, failed := l.firstAt(ctx, 0)
+	now, failed := l.Segments(ctx)
 	if failed == nil && len(now) > 0 && now[0].modified != segments[0].modified {
 		return rpctypes.ErrCompacted
 	}

@@ -118,11 +118,14 @@ func (f *Frontier) move(records []events.Record, heads map[events.Stream]Head, r
 // stream whole.
 func (l *Log) ReadOn(ctx context.Context, f *Frontier, progress func(int)) ([]events.Record, error) {
 	for {
-		heads, revision, err := l.Heads(ctx)
+		heads, border, revision, err := l.headsAndBorder(ctx)
+		if err == nil {
+			err = f.keeps(border)
+		}
 		if err != nil {
 			return nil, err
 		}
-		records, border, err := l.readOn(ctx, f, heads, revision, progress)
+		records, err := l.came(ctx, f, heads, revision, progress)
 		if errors.Is(err, rpctypes.ErrCompacted) {
 			continue // it asked in several parts, too slowly: from a newer revision
 		}
@@ -132,17 +135,6 @@ func (l *Log) ReadOn(ctx context.Context, f *Frontier, progress func(int)) ([]ev
 		}
 		return records, err
 	}
-}
-
-func (l *Log) readOn(ctx context.Context, f *Frontier, heads map[events.Stream]Head, revision int64, progress func(int)) (records []events.Record, border Border, err error) {
-	if border, err = l.borderAt(ctx, revision); err != nil {
-		return nil, border, err
-	}
-	if err := f.keeps(border); err != nil {
-		return nil, border, err
-	}
-	records, err = l.came(ctx, f, heads, revision, progress)
-	return records, border, err
 }
 
 // keeps returns [ErrAstray] if more of the log was forgotten since it was read.

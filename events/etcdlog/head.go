@@ -39,17 +39,28 @@ func PutCommit(prefix string, s events.Stream, id events.ID, value []byte) []cli
 // Heads reads the heads of all streams there ever were, at one revision, which it
 // returns. Its cost follows their number, some 2 µs each, and not the log's length.
 func (l *Log) Heads(ctx context.Context) (map[events.Stream]Head, int64, error) {
+	heads, _, revision, err := l.headsAndBorder(ctx)
+	return heads, revision, err
+}
+
+// headsAndBorder also tells up to where the log was forgotten.
+func (l *Log) headsAndBorder(ctx context.Context) (map[events.Stream]Head, Border, int64, error) {
 	asking, cancel := context.WithTimeout(ctx, l.reading)
 	defer cancel()
 	resp, err := l.client.Txn(asking).Then(
 		clientv3.OpGet(l.keys.heads(), clientv3.WithPrefix(), clientv3.WithKeysOnly()),
 		clientv3.OpGet(l.keys.restored(), clientv3.WithPrefix()),
+		clientv3.OpGet(l.keys.segments(), clientv3.WithPrefix(), clientv3.WithLimit(1)),
 	).Commit()
 	if err != nil {
-		return nil, 0, errors.Wrap(err, "read where the log's streams end")
+		return nil, Border{}, 0, errors.Wrap(err, "read where the log's streams end")
 	}
 	heads, err := l.headsOf(resp.Responses[0].GetResponseRange().GetKvs(), resp.Responses[1].GetResponseRange().GetKvs())
-	return heads, l.revision(resp.Header.Revision), err
+	if err != nil {
+		return nil, Border{}, 0, err
+	}
+	first, err := decodeSegments(resp.Responses[2].GetResponseRange().GetKvs())
+	return heads, borderOf(first), l.revision(resp.Header.Revision), err
 }
 
 // headsOf joins the heads that commits wrote with those that a restore did.
