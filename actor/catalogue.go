@@ -335,7 +335,12 @@ func (h *Host) commitGrant(ctx context.Context, plan grantPlan) (revision int64,
 		}
 		return 0, false, err
 	case errors.Is(err, etcdlog.ErrUnknown):
-		if !h.inBackground(func() { h.settleGrant(proposal, plan) }) {
+		letGo := func() {}
+		if plan.dockers {
+			letGo = h.gate.hold(plan.ref.Grant) // it may be open, and a look that does not know it would not look at its network
+		}
+		if !h.inBackground(func() { defer letGo(); h.settleGrant(proposal, plan) }) {
+			letGo()
 			h.logger.Error().Stringer("grant", plan.ref.Grant).Msg("what became of a grant is not known: the daemon is stopping")
 		}
 		return 0, false, errors.Mark(err, ErrStoreSilent)
@@ -345,15 +350,23 @@ func (h *Host) commitGrant(ctx context.Context, plan grantPlan) (revision int64,
 }
 
 // settleGrant finds out what became of a grant whose requester was refused
-// because the store was silent. If it was opened, it is closed again, unless
-// others may have been told of it, or Docker was long ago.
+// because the store was silent. If it was opened, it is closed again, unless others may
+// have been told of it, or Docker was long ago: then its pool is followed.
 func (h *Host) settleGrant(p etcdlog.Proposal, plan grantPlan) {
 	ref := plan.ref
 	record, err := h.writer.Close(h.life, p.Stream, p.ID)
 	switch {
 	case err != nil:
 		h.logger.Error().Err(err).Stringer("grant", ref.Grant).Msg("what became of a grant is not known: reconciliation will have to find out")
-	case !record.Void() && !plan.common && !plan.dockers:
+	case record.Void():
+	case !plan.common && !plan.dockers:
 		h.takeBack(ref)
+	default:
+		h.movedTo(ref.Grant, ref.Pool)
+		ctx, cancel := h.within(h.life)
+		defer cancel()
+		if err := h.reached(ctx, ref, record.Revision); err != nil && h.life.Err() == nil {
+			h.logger.Warn().Err(err).Stringer("grant", ref.Grant).Msg("a grant is open of whose pool nothing is known yet")
+		}
 	}
 }

@@ -2,7 +2,11 @@
 
 package actor
 
-import "github.com/ipamlog/ipamlog/events"
+import (
+	"time"
+
+	"github.com/ipamlog/ipamlog/events"
+)
 
 // What tests measure against.
 const (
@@ -30,6 +34,13 @@ func (h *Host) Running() map[events.ID]bool {
 		running[id] = true
 	}
 	return running
+}
+
+// Linger sets how long the pools that begin from now on are followed for nothing.
+func (h *Host) Linger(span time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.linger = span
 }
 
 // Waiting is how many steps of a pool wait for a commit.

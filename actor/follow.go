@@ -103,7 +103,8 @@ func (p *Pool) begin(state *projection.Pool, tail []events.Record) {
 		p.picker = &picker{}
 		return
 	}
-	p.picker = newPicker(state, p.place())
+	p.picker = newPicker(state)
+	p.survey()
 	p.memory = nil // of a gap it knows nothing
 	p.remember()
 	clear(p.asks)
@@ -178,19 +179,20 @@ func (p *Pool) notice(r events.Record, now time.Time) {
 	for _, e := range r.Events {
 		switch e := e.(type) {
 		case events.PoolCreated:
-			p.picker = newPicker(p.state, p.place())
+			p.picker = newPicker(p.state)
+			p.survey()
 			p.remember()
 		case events.PoolChanged:
 			p.picker.lay(e.Layout)
 		case events.GrantOpened:
 			p.asking[e.Grant] = now
-			p.picker.place = p.place()
+			p.survey()
 		case events.GrantReopened:
 			p.asking[e.Grant] = now
-			p.picker.place = p.place()
+			p.survey()
 		case events.GrantClosed:
 			delete(p.asking, e.Grant)
-			p.picker.place = p.place()
+			p.survey()
 		case events.AddressReserved:
 			p.refresh(e.Address)
 		case events.AddressUnreserved:

@@ -64,7 +64,8 @@ type Host struct {
 	carriers context.Context //nolint:containedctx // their span, which ends before that of the pools
 	putDown  context.CancelFunc
 
-	gate *gate
+	gate   *gate
+	linger time.Duration // of the pools that begin: see the constant
 
 	doomed chan error // why the host cannot go on; capacity 1
 
@@ -91,7 +92,7 @@ func Join(ctx context.Context, o Options) (*Host, error) {
 	h := &Host{
 		log: o.Log, writer: p.writer, presence: p, blocks: o.Blocks, routes: o.Routes, mirrors: o.Mirrors, observer: o.Observer, witness: o.Witness, keeper: o.Keeper, logger: o.Logger,
 		refusals: &zerolog.BurstSampler{Burst: 1, Period: refusalsEvery},
-		pools:    map[events.ID]*Pool{}, moved: map[events.ID]events.ID{}, doomed: make(chan error, 1), gate: newGate(o.Looking),
+		pools:    map[events.ID]*Pool{}, moved: map[events.ID]events.ID{}, doomed: make(chan error, 1), gate: newGate(o.Looking), linger: linger,
 	}
 	if h.witness == nil {
 		h.witness = nobody{}
@@ -109,7 +110,9 @@ func Join(ctx context.Context, o Options) (*Host, error) {
 	return h, nil
 }
 
-// startPools starts the pools that this host has a grant in.
+// startPools starts the pools that this host has a grant in, or the swarm that asks it. One
+// in which nobody has any, and that no operator keeps, is retired if it is empty: whoever was
+// to do that died over it.
 func (h *Host) startPools(ctx context.Context) error {
 	pools, _, err := h.log.Pools(ctx)
 	if err != nil {
@@ -120,8 +123,10 @@ func (h *Host) startPools(ctx context.Context) error {
 		return err
 	}
 	for _, entry := range pools {
-		if hosts[entry.ID][h.writer.Host()] || hosts[entry.ID][""] {
+		if hosts[entry.ID][h.writer.Host()] || h.mirrors && hosts[entry.ID][""] {
 			h.pool(entry.Value.Space, entry.ID)
+		} else if len(hosts[entry.ID]) == 0 && !entry.Value.Kept {
+			h.retireEmpty(ctx, entry)
 		}
 	}
 	return nil
@@ -278,13 +283,16 @@ func (h *Host) pool(space events.Space, id events.ID) *Pool {
 		return nil
 	}
 	p := newPool(space, id, h.writer, h.observer, h.doom, h.logger)
-	p.witness, p.refusals, p.gate = h.witness, h.refusals, h.gate
+	p.witness, p.refusals, p.gate, p.idleFor.span = h.witness, h.refusals, h.gate, h.linger
 	h.pools[id] = p
 	h.actors.Go(func() {
 		p.run()
 		h.mu.Lock()
 		delete(h.pools, id)
 		h.mu.Unlock()
+		if p.granted && !p.retired {
+			h.pool(space, id) // a grant was opened while it was leaving, if it is not the host that stops
+		}
 	})
 	return p
 }
@@ -302,11 +310,16 @@ func (h *Host) toPool(ref Ref, t func() task) (Answer, error) {
 		if p == nil {
 			return Answer{}, ErrStopping
 		}
-		answer, err := p.send(t())
+		asked := t()
+		answer, err := p.send(asked)
 		switch {
 		case errors.Is(err, ErrStopping):
-			<-p.done
-			continue
+			select {
+			case <-p.done:
+				continue
+			case <-asked.base().ctx.Done():
+				return Answer{}, errors.Mark(errors.Wrap(asked.base().ctx.Err(), "wait for the pool to begin anew"), ErrStoreSilent)
+			}
 		case errors.Is(err, context.DeadlineExceeded):
 			err = errors.Mark(err, ErrStoreSilent)
 		}

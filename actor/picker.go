@@ -38,10 +38,10 @@ type rest struct {
 	until  time.Time
 }
 
-func newPicker(p *projection.Pool, place int) *picker {
+func newPicker(p *projection.Pool) *picker {
 	pool := p.Pool().Value
 	return &picker{
-		subnet: p.Subnet(), layout: pool.Layout, policy: pool.Policy, busy: p.Taken(), place: place,
+		subnet: p.Subnet(), layout: pool.Layout, policy: pool.Policy, busy: p.Taken(),
 		spans: map[netip.Prefix]projection.Spans{}, last: map[netip.Prefix]uint64{}, resting: map[uint64]time.Time{},
 	}
 }

@@ -20,7 +20,9 @@ import (
 func pickerOn(subnet string, policy events.Policy, place int) *picker {
 	g := events.NewGuards()
 	g.Pool = events.Guarded[events.Pool]{Value: events.Pool{Space: events.Local, Subnet: netip.MustParsePrefix(subnet), Policy: policy}, Revision: 1}
-	return newPicker(projection.FromGuards(g, 1), place)
+	k := newPicker(projection.FromGuards(g, 1))
+	k.place = place
+	return k
 }
 
 func policy(pick events.Pick, quarantine events.Seconds) events.Policy {

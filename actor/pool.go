@@ -28,6 +28,10 @@ const (
 	gathering = 2 * etcdlog.MaxEvents
 	// maxParked is the same for requests that wait for others.
 	maxParked = 4096
+	// linger is how long a pool is followed after the last grant of this host in it has
+	// ended: Docker's user may only be making the network anew, and to begin again costs a
+	// look at the guards, and at the log for what these do not hold.
+	linger = 10 * time.Minute
 	// drainPatience is how long a stopping pool waits for the store.
 	drainPatience = 5 * time.Second
 )
@@ -74,6 +78,8 @@ type Pool struct {
 	state   *projection.Pool // nil until the guards were read
 	broken  error
 	retired bool
+	granted bool // a grant is there that is this host's to handle
+	idleFor lingering
 	picker  *picker
 	overlay overlay
 	asks    map[askKey]netip.Addr // endpoints of this host's grants, by how they ask again
@@ -159,8 +165,8 @@ func (p *Pool) send(t task) (Answer, error) {
 // stop makes run drain and return.
 func (p *Pool) stop() { p.stopOnce.Do(func() { close(p.stopping) }) }
 
-// run is the actor. It returns when it was stopped, or its pool has retired, and
-// everything is answered.
+// run is the actor. It returns when it was stopped, or its pool has retired or is of no
+// more use to this host, and everything is answered.
 func (p *Pool) run() {
 	defer close(p.done)
 	life, end := context.WithCancel(context.Background())
@@ -212,7 +218,7 @@ func (p *Pool) loop(end <-chan struct{}, finished func() bool) {
 		p.advance()
 		p.flush()
 		p.publish()
-		if p.retired && p.idle() {
+		if (p.retired || p.left()) && p.idle() {
 			p.stop()
 		}
 	}
@@ -254,6 +260,39 @@ func (p *Pool) idle() bool {
 	}
 	return len(p.mailbox) == 0 && len(p.ahead) == 0 && len(p.batch) == 0 && p.inFlight == 0 && p.unsettled == 0 &&
 		p.parked == 0 && len(p.syncing) == 0
+}
+
+// lingering is since when a pool has been of no use to this host.
+type lingering struct {
+	since time.Time // zero: it is of use
+	span  time.Duration
+}
+
+// left says whether this host has had nothing to do with the pool for so long that it need
+// not be told of what others do there. One that looks empty it stays with, to retire it.
+func (p *Pool) left() bool {
+	l := &p.idleFor
+	switch {
+	case !p.unneeded():
+		l.since = time.Time{}
+	case l.since.IsZero():
+		l.since = time.Now()
+		p.spawn(func() {
+			select {
+			case <-time.After(l.span):
+				p.post(func() {}) // the loop looks again
+			case <-p.life.Done():
+			}
+		})
+	}
+	return !l.since.IsZero() && time.Since(l.since) >= l.span && !p.lastOne(events.ID{})
+}
+
+// unneeded says whether this host's grants in the pool have ended, and the projection knows
+// it. Of two hosts that end theirs at once, the later one in the log so sees that the pool
+// is empty.
+func (p *Pool) unneeded() bool {
+	return p.state != nil && p.broken == nil && !p.granted && p.overlay.empty() && len(p.overlay.grants) == 0 && len(p.closing) == 0
 }
 
 // spawn runs a goroutine that ends before the actor does. Once the actor is
@@ -454,11 +493,14 @@ func (p *Pool) publish() {
 	}
 }
 
-// place is this host's rank among the pool's hosts, by their oldest grants: the
-// same for every host that looks.
-func (p *Pool) place() int {
+// survey goes over the grants, when one has come or gone: whether any is this host's, and
+// which is the host's rank among the pool's hosts, by their oldest grants. That is the same
+// for every host that looks.
+func (p *Pool) survey() {
+	p.granted = false
 	oldest := map[string]events.ID{}
 	for id, g := range p.state.Grants() {
+		p.granted = p.granted || p.mine(g.Value.Host)
 		if first, known := oldest[g.Value.Host]; !known || id.Compare(first) < 0 {
 			oldest[g.Value.Host] = id
 		}
@@ -470,5 +512,5 @@ func (p *Pool) place() int {
 	slices.SortFunc(hosts, func(a, b string) int {
 		return cmp.Or(oldest[a].Compare(oldest[b]), cmp.Compare(a, b))
 	})
-	return max(0, slices.Index(hosts, p.writer.Host()))
+	p.picker.place = max(0, slices.Index(hosts, p.writer.Host()))
 }

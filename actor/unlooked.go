@@ -150,16 +150,23 @@ func (g *gate) refuse(grant events.ID, how Asking) error {
 
 // open opens a grant again, which no look knows that has begun before it was open.
 func (g *gate) open(grant events.ID, reopen func() error) error {
-	if g.Soon == nil {
-		return reopen()
-	}
-	g.change(grant, 1)
+	defer g.hold(grant)()
 	if g.Keep != nil {
 		g.Keep() // this daemon may die over what follows
 	}
-	defer g.Soon()
-	defer g.change(grant, -1)
 	return reopen()
+}
+
+// hold keeps looks from counting for a grant until it is let go. Then another is had.
+func (g *gate) hold(grant events.ID) (letGo func()) {
+	if g.Soon == nil {
+		return func() {}
+	}
+	g.change(grant, 1)
+	return func() {
+		g.change(grant, -1)
+		g.Soon()
+	}
 }
 
 func (g *gate) change(grant events.ID, opening int) {
