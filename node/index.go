@@ -52,7 +52,7 @@ func (n *Node) KeepIndex(ctx context.Context, every time.Duration) error {
 }
 
 // refreshIndex brings the index up to date where the hosts are few, and among many where
-// somebody has asked before.
+// somebody has asked within the last month.
 func (n *Node) refreshIndex(ctx context.Context, m *membership) error {
 	if !m.index.Asked() {
 		hosts, err := m.host.Writer().Log().CountAlive(ctx)

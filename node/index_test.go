@@ -4,6 +4,7 @@ package node_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -48,12 +49,12 @@ func TestNode_index(t *testing.T) {
 			}
 		}
 	}
-	refresh := func(d *served, asked bool) {
+	refresh := func(d *served, kept bool) {
 		t.Helper()
 		if err := d.node.RefreshIndex(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if is := d.node.Index().Asked(); is != asked {
+		if is := strings.HasPrefix(d.node.Index().Describe(t.Context()), "index "); is != kept {
 			t.Errorf("there is an index: %v", is)
 		}
 	}
@@ -73,5 +74,13 @@ func TestNode_index(t *testing.T) {
 		t.Fatal(err)
 	}
 	refresh(late, true)
+
+	// One that was kept while there were few is not brought up to date among many.
+	before := d.node.Index().Describe(t.Context())
+	late.grant()
+	late.gets(1)
 	refresh(d, true)
+	if after := d.node.Index().Describe(t.Context()); after != before {
+		t.Errorf("read on among many, though nobody asked: %s, before %s", after, before)
+	}
 }

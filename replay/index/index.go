@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"time"
 
@@ -24,6 +23,8 @@ const (
 	// file is worth writing again; of a large log it is a part.
 	smallTail = 5000
 	tailPart  = 50 // one in so many
+	// askedFor is how long a question keeps a daemon's interest.
+	askedFor = 30 * 24 * time.Hour
 	// atOnce is how many commits of an archive are taken into memory, about, before the
 	// file is written: some 700 bytes each.
 	atOnce = 300_000
@@ -75,6 +76,7 @@ func (x *Index) History(ctx context.Context, progress func(int)) (*replay.Histor
 		return nil, err
 	}
 	defer x.give()
+	x.note()
 	return x.whole(ctx, progress)
 }
 
@@ -94,6 +96,7 @@ func (x *Index) Release(ctx context.Context, progress func(int)) (*replay.Histor
 		return nil, err
 	}
 	defer x.give()
+	x.note()
 	h, err := x.whole(ctx, progress)
 	x.forget()
 	return h, err
@@ -107,6 +110,7 @@ func (x *Index) Ask(ctx context.Context, progress func(int), ask func(*replay.Hi
 		if err := x.take(ctx); err != nil {
 			return err
 		}
+		x.note()
 		h, err := x.read(ctx, progress)
 		x.give()
 		if err != nil {
@@ -264,21 +268,32 @@ func (x *Index) save(ctx context.Context) error {
 	return nil
 }
 
-// Refresh reads on and saves what is worth it, so that others find the index fresh.
+// Refresh reads on and saves what is worth it, so that others find the index fresh. It
+// is no question.
 func (x *Index) Refresh(ctx context.Context) error {
-	if _, err := x.History(ctx, nil); err != nil {
+	if err := x.take(ctx); err != nil {
 		return err
 	}
-	return x.Save(ctx)
+	defer x.give()
+	if _, err := x.whole(ctx, nil); err != nil {
+		return err
+	}
+	return x.save(ctx)
 }
 
-// Asked says whether anybody has asked questions of this log on this machine: then there
-// is a file, unless somebody has deleted it, or a history in memory.
+// note notes on disk that somebody asks, where that is not known already.
+func (x *Index) note() {
+	for _, dir := range x.dirs {
+		if path := x.asked(dir); age(path) < askedFor/30 || touch(path) == nil {
+			return
+		}
+	}
+}
+
+// Asked says whether anybody has asked a question of this log on this machine within the
+// last 30 days, of any process's index.
 func (x *Index) Asked() bool {
-	return x.Read() || slices.ContainsFunc(x.dirs, func(dir string) bool {
-		_, err := os.Stat(x.file(dir))
-		return err == nil
-	})
+	return slices.ContainsFunc(x.dirs, func(dir string) bool { return age(x.asked(dir)) < askedFor })
 }
 
 // Read says whether a question was asked at all.

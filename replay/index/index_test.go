@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -454,8 +455,23 @@ func TestManyAtOnce(t *testing.T) {
 	wg.Wait()
 	b.same(shared)
 	b.same(b.open())
-	if left, _ := filepath.Glob(filepath.Join(b.dir, "*.*")); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
+	b.tidy(1)
+}
+
+// tidy checks that there are so many indexes, and nothing else but when somebody asked.
+func (b *bed) tidy(indexes int) {
+	b.t.Helper()
+	left, err := filepath.Glob(filepath.Join(b.dir, "*"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	hidden, err := filepath.Glob(filepath.Join(b.dir, ".*"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	left = slices.DeleteFunc(append(left, hidden...), func(name string) bool { return strings.HasSuffix(name, ".asked") })
+	if len(left) != indexes {
+		b.t.Errorf("there are %q, want %d", left, indexes)
 	}
 }
 
@@ -470,9 +486,7 @@ func TestInterrupted(t *testing.T) {
 	if err := x.Save(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("it ended with %v", err)
 	}
-	if left, _ := filepath.Glob(filepath.Join(b.dir, "*")); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
+	b.tidy(0)
 	// In the midst of writing, too.
 	if err := index.Write(ctx, discard{}, timelineOf(projection.NewTimeline(), long(3000))); !errors.Is(err, context.Canceled) {
 		t.Errorf("it ended with %v", err)
@@ -510,22 +524,19 @@ func TestNowhere(t *testing.T) {
 	b.warm()
 }
 
-// TestRefresh keeps the file fresh while the log goes on.
+// TestRefresh keeps the file fresh while the log goes on, which is no question.
 func TestRefresh(t *testing.T) {
 	b := newBed(t)
 	b.fill(0, 0, 50)
 	kept := b.open()
-	if kept.Asked() {
-		t.Error("somebody has asked already")
-	}
 	for round := range 2 {
 		if err := kept.Refresh(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		x := b.open()
-		if !x.Asked() {
-			t.Error("there is no file")
+		if asked := kept.Asked(); asked != (round > 0) {
+			t.Errorf("round %d: somebody has asked: %v", round, asked)
 		}
+		x := b.open()
 		if _, err := x.History(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
@@ -534,6 +545,40 @@ func TestRefresh(t *testing.T) {
 			t.Errorf("round %d: the file %q is not up to date: %d commits beside it", round, x.Path(), x.Tail())
 		}
 		b.fill(round, 100*(round+1), 30)
+	}
+}
+
+// TestAsked: every kind of question counts for a month, whoever asks.
+func TestAsked(t *testing.T) {
+	b := newBed(t)
+	b.fill(0, 0, 50)
+	watching := b.open()
+	for name, ask := range map[string]func(*index.Index) error{
+		"the whole history": func(x *index.Index) error { _, err := x.History(t.Context(), nil); return err },
+		"to go on with":     func(x *index.Index) error { _, err := x.Release(t.Context(), nil); return err },
+		"one thing":         func(x *index.Index) error { return x.Ask(t.Context(), nil, func(*replay.History) error { return nil }) },
+	} {
+		if watching.Asked() {
+			t.Errorf("%s: somebody has asked already", name)
+		}
+		if err := ask(b.open()); err != nil {
+			t.Fatal(err)
+		}
+		if !watching.Asked() {
+			t.Errorf("%s: nobody has asked", name)
+		}
+		notes, err := filepath.Glob(filepath.Join(b.dir, "*.asked"))
+		if err != nil || len(notes) != 1 {
+			t.Fatalf("%s: %q, %v", name, notes, err)
+		}
+		old := time.Now().Add(-31 * 24 * time.Hour)
+		if err := os.Chtimes(notes[0], old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nowhere := index.Open(b.log, idOf('S', 1), prefix, filepath.Join(b.dir, "not", "there"))
+	if _, err := nowhere.History(t.Context(), nil); err != nil || nowhere.Asked() {
+		t.Errorf("where nothing can be written: %v, asked %v", err, nowhere.Asked())
 	}
 }
 

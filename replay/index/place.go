@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -40,6 +41,37 @@ func (x *Index) file(dir string) string {
 	return filepath.Join(dir, name)
 }
 
+// asked is the path of the file whose time is when somebody asked last.
+func (x *Index) asked(dir string) string { return x.file(dir) + ".asked" }
+
+// age is how long ago a file was written; longer than anything for one that is not there.
+func age(path string) time.Duration {
+	info, err := os.Stat(path)
+	if err != nil {
+		return math.MaxInt64
+	}
+	return time.Since(info.ModTime())
+}
+
+// touch makes a file that has nothing in it, and is as old as this moment.
+func touch(path string) error {
+	if err := within(path); err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		return err
+	}
+	return os.Chtimes(path, time.Now(), time.Now())
+}
+
+// within makes the directory that a file is in. The one above that is not ours to make.
+func within(path string) error {
+	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !os.IsExist(err) {
+		return err
+	}
+	return nil
+}
+
 // openFile opens an index, and says when it was written. It is closed when nobody
 // reads it any more.
 func openFile(path string) (*sealed, time.Time, error) {
@@ -61,8 +93,7 @@ func openFile(path string) (*sealed, time.Time, error) {
 // replaceFile writes a file whole, or leaves it as it was. It returns
 // [durable.ErrPlace] where nothing can be written.
 func replaceFile(path string, content func(io.Writer) error) error {
-	// The directory above is not ours to make.
-	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !os.IsExist(err) {
+	if err := within(path); err != nil {
 		return errors.Mark(err, durable.ErrPlace)
 	}
 	sweep(path)
