@@ -55,7 +55,7 @@
 // and less than half of it in use, it is rewritten at a moment when nobody
 // has written for ten seconds.
 //
-// The quota is 8 GiB, the most etcd recommends: some 20 million events. Past
+// The quota is 8 GiB, the most etcd recommends: some ten million events. Past
 // it the store takes only reads and deletes. From half of it on, a rewrite waits
 // for no quiet moment; and when a rewrite made room, writes are taken again without
 // anybody ending etcd's alarm by hand.

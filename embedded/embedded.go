@@ -52,6 +52,9 @@ type Options struct {
 	// TidyEvery is the time between two looks at the size of the database
 	// file; 0 means 10 seconds.
 	TidyEvery time.Duration
+	// TellEvery is how often a start that goes on is told of in the log; 0 means 30
+	// seconds.
+	TellEvery time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -60,6 +63,7 @@ func (o Options) withDefaults() Options {
 	o.Quota = cmp.Or(o.Quota, 8<<30)
 	o.DefragFloor = cmp.Or(o.DefragFloor, 64<<20)
 	o.TidyEvery = cmp.Or(o.TidyEvery, 10*time.Second)
+	o.TellEvery = cmp.Or(o.TellEvery, 30*time.Second)
 	return o
 }
 
@@ -115,6 +119,7 @@ func (s *Server) start(ctx context.Context, opts Options) error {
 	if err := s.place.checkDatabase(); err != nil {
 		return err
 	}
+	defer s.tellOn(opts.TellEvery)()
 	var err error
 	if s.etcd, err = startEtcd(s.running, s.place, opts); err != nil {
 		return err
@@ -133,6 +138,28 @@ func (s *Server) start(ctx context.Context, opts Options) error {
 	s.client = clientOf(s.etcd.Server, s.gate)
 	s.tidying.Go(func() { s.tidy(s.running, opts) })
 	return nil
+}
+
+// tellOn tells now and then that the start goes on, until it is ended. Etcd goes over all
+// it keeps before it answers, which nothing interrupts; and on some damage it has been seen
+// to wait for ever.
+func (s *Server) tellOn(every time.Duration) (end func()) {
+	started, ended := context.WithCancel(s.running)
+	var telling sync.WaitGroup
+	telling.Go(func() {
+		begun, ticker := time.Now(), time.NewTicker(every)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-started.Done():
+				return
+			case <-ticker.C:
+				s.log.Warn().Stringer("after", time.Since(begun).Round(time.Second)).Int64("bytes", s.place.size()).
+					Msg("the embedded etcd is still starting: it takes some 6 s for each million events that it keeps (ipamlog archive makes them fewer); if its processor is idle, its files may be damaged: move the data directory away, and make a new one of a backup with ipamlog restore")
+			}
+		}
+	})
+	return func() { ended(); telling.Wait() }
 }
 
 // Endpoint is where another process on this machine reaches the server, in the

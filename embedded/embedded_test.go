@@ -113,6 +113,16 @@ func TestServesBothClientsAndKeepsDataOverARestart(t *testing.T) {
 	}
 }
 
+func TestStartThatTakesLongIsToldOf(t *testing.T) {
+	var log lockedBuffer
+	opts := quick(dataDir(t))
+	opts.Log, opts.TellEvery = zerolog.New(&log), time.Microsecond
+	start(t, opts)
+	if !strings.Contains(log.String(), "still starting") {
+		t.Errorf("nothing was told of a start that took longer than its time:\n%s", log.String())
+	}
+}
+
 func TestDirectoriesOfAnyName(t *testing.T) {
 	for _, name := range []string{"a b", "50%", "%41", "what?", "a#b", "käse", "a:b", "a=b,c", "it's"} {
 		t.Run(name, func(t *testing.T) {

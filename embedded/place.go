@@ -236,6 +236,15 @@ func sound(db *bbolt.DB, wal string, size int64) error {
 	})
 }
 
+// size is how many bytes etcd's database has.
+func (at place) size() int64 {
+	info, err := os.Stat(at.db)
+	if err != nil {
+		return 0 // it is not there yet
+	}
+	return info.Size()
+}
+
 // damaged says what to do about files that etcd cannot use.
 func (at place) damaged(why string) error {
 	return errors.Newf("the embedded etcd cannot use what is in %s (%s): if it is damaged, move the data directory away, and make a new one of a backup with `ipamlog restore FILE`", at.home, why)
