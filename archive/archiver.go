@@ -38,9 +38,10 @@ type Archiver struct {
 	Key   Key
 	// Commits is how many a segment has, about; 0: as many as make a file of some megabytes.
 	Commits int
-	// Smallest is how many a segment must have to be sealed at all, if it is not large
-	// without that; 0: one.
+	// Smallest is how many commits must be there, about, for any to be sealed; 0: one. Where
+	// one has been old enough for as long as Patience, all that are go with it.
 	Smallest int
+	Patience time.Duration
 
 	age    time.Duration // in the place of MinimumAge, in tests
 	oldest *etcdlog.Oldest
@@ -106,15 +107,16 @@ func (a *Archiver) seal(ctx context.Context, segments []etcdlog.Segment, before 
 			return false, errors.Wrapf(err, "go on behind segment %s", last.File)
 		}
 	}
-	part, err := a.oldest.Next(ctx, reached.Last, reached.Running, before, a.size())
-	if err != nil || len(part.Commits) == 0 || len(part.Commits) < min(a.Smallest, a.size()/2) {
+	if worth, err := a.worth(ctx, before); err != nil || !worth {
 		return false, err
 	}
-	a.weight = 0
-	for _, c := range part.Commits {
-		a.weight += len(c.Value)
+	part, err := a.oldest.Next(ctx, reached.Last, reached.Running, before, a.size())
+	if err == nil && a.weigh(part) {
+		part, err = a.oldest.Next(ctx, reached.Last, reached.Running, before, a.size())
 	}
-	a.weight = max(a.weight/len(part.Commits), 1)
+	if err != nil || len(part.Commits) == 0 {
+		return false, err
+	}
 	// Only who has something to seal claims: that ends what others have begun.
 	claim, err := a.Log.ClaimArchive(ctx)
 	if err != nil {
@@ -148,10 +150,37 @@ func (a *Archiver) seal(ctx context.Context, segments []etcdlog.Segment, before 
 	return true, nil
 }
 
+// worth says whether there is enough to seal.
+func (a *Archiver) worth(ctx context.Context, before time.Time) (bool, error) {
+	if a.Smallest == 0 {
+		return true, nil
+	}
+	n, err := a.oldest.Count(ctx, before)
+	if err != nil || n >= int64(a.Smallest) {
+		return err == nil, err
+	}
+	n, err = a.oldest.Count(ctx, before.Add(-a.Patience))
+	return n > 0, err
+}
+
+// weigh takes note of how large commits are, and says whether a segment is to have another
+// number of them than it was thought.
+func (a *Archiver) weigh(part etcdlog.Stretch) bool {
+	thought := a.size()
+	if len(part.Commits) > 0 {
+		a.weight = 0
+		for _, c := range part.Commits {
+			a.weight += len(c.Value)
+		}
+		a.weight = max(a.weight/len(part.Commits), 1)
+	}
+	return thought == tasted && a.size() != tasted
+}
+
 // clear deletes what archivers have left that stopped before their segment was written
 // down in the store. Under a claim it touches nothing but what earlier claims have put
 // there: of that, what is not among the segments never will be. It refuses a place that
-// has segments of another log.
+// has segments of another log, or commits of this one that are nowhere else.
 func (a *Archiver) clear(ctx context.Context, claim etcdlog.Claim) error {
 	segments, err := a.Log.Segments(ctx) // what earlier claims have sealed is among them now
 	if err != nil {
@@ -162,9 +191,17 @@ func (a *Archiver) clear(ctx context.Context, claim etcdlog.Claim) error {
 		return err
 	}
 	for _, name := range names {
+		if number, is := unfinishedOf(name); is && number < claim.Number {
+			if err := a.Place.Delete(ctx, name); err != nil {
+				return err
+			}
+		}
 		left, is := segmentOf(name)
 		if !is || slices.ContainsFunc(segments, func(s etcdlog.Segment) bool { return s.File == left.file }) {
 			continue
+		}
+		if name != left.file && slices.Contains(names, left.file) {
+			continue // the checkpoint goes with its segment
 		}
 		content, err := readAll(ctx, a.Place, name)
 		if errors.Is(err, ErrNotThere) {
@@ -173,28 +210,94 @@ func (a *Archiver) clear(ctx context.Context, claim etcdlog.Claim) error {
 		if err != nil {
 			return err
 		}
-		if originOf(name, content) != Origin(a.Store, segments) {
-			return errors.Newf("%s in %s is not of this log: archive into another place, one for each log", name, a.Place)
+		needless, err := a.needless(ctx, name, left.claim < claim.Number, content, segments)
+		if err == nil && needless {
+			err = a.delete(ctx, left.file)
 		}
-		if left.claim >= claim.Number {
-			continue // who has claimed since sees to it
-		}
-		if err := a.delete(ctx, left.file); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// originOf is the tree that a segment or a checkpoint says it is of; "" for one that
-// cannot be read.
-func originOf(name string, content []byte) (origin string) {
+// needless says whether a segment, or a checkpoint without one, that is in no record can be
+// deleted. earlier says that its claim was before ours, if it is one of this store.
+func (a *Archiver) needless(ctx context.Context, name string, earlier bool, content []byte, segments []etcdlog.Segment) (bool, error) {
+	origin, store := originOf(name, content)
+	switch {
+	case origin != Origin(a.Store, segments):
+		return false, errors.Newf("%s in %s is not of this log: archive into another place, one for each log", name, a.Place)
+	case !earlier && (store == a.Store || store.IsZero()):
+		return false, nil // who has claimed since sees to it
+	case strings.HasSuffix(name, checkpointSuffix):
+		return true, nil
+	}
+	// Somebody may have deleted its record from the store, or the store was restored from a
+	// backup of before it.
+	lost, err := a.lost(ctx, content, segments)
+	if err != nil {
+		return false, err
+	}
+	if lost != nil {
+		return false, errors.Newf("%s in %s has commits of this log that are nowhere else, as the one at revision %d: the store was restored from a backup of before, or the segment's record was deleted from it. Move the file and its checkpoint away and keep them, or archive into another place", name, a.Place, lost.Revision)
+	}
+	return true, nil
+}
+
+// lost returns a commit of a segment that neither the store nor a segment in its records
+// has; nil: there is none.
+func (a *Archiver) lost(ctx context.Context, content []byte, segments []etcdlog.Segment) (*etcdlog.RawCommit, error) {
+	commits, err := commitsOf(content)
+	if err != nil {
+		return nil, errors.Wrap(err, "look whether what a segment has is elsewhere")
+	}
+	lacking, err := a.Log.Lacks(ctx, commits)
+	for _, s := range segments {
+		if err != nil || len(lacking) == 0 {
+			break
+		}
+		if s.Last < lacking[0].Revision || s.First > lacking[len(lacking)-1].Revision {
+			continue
+		}
+		if s.State == etcdlog.Forgotten {
+			lacking = slices.DeleteFunc(lacking, func(c etcdlog.RawCommit) bool { return c.Revision <= s.Last })
+			continue
+		}
+		var has []etcdlog.RawCommit
+		if content, err = (&Shelf{}).content(ctx, s); err == nil {
+			has, err = commitsOf(content)
+		}
+		known := map[events.ID]int64{}
+		for _, c := range has {
+			known[c.ID] = c.Revision
+		}
+		lacking = slices.DeleteFunc(lacking, func(c etcdlog.RawCommit) bool { return known[c.ID] == c.Revision })
+	}
+	if err != nil || len(lacking) == 0 {
+		return nil, err
+	}
+	return &lacking[0], nil
+}
+
+// commitsOf are the commits of a segment, in their order.
+func commitsOf(content []byte) (commits []etcdlog.RawCommit, err error) {
+	err = unpack(content, func(head) error { return nil }, func(_ []byte, c etcdlog.RawCommit) error {
+		commits = append(commits, c)
+		return nil
+	})
+	return commits, err
+}
+
+// originOf is the tree that a segment or a checkpoint says it is of, "" for one that cannot
+// be read; and the store that made it, which a checkpoint does not say.
+func originOf(name string, content []byte) (origin string, store events.ID) {
 	if strings.HasSuffix(name, checkpointSuffix) {
 		origin, _, _ = strings.Cut(string(content), "\n")
-		return origin
+		return origin, events.ID{}
 	}
-	_ = unpack(content, func(h head) error { origin = h.Origin; return errStop }, nil) // what is behind its head does not matter
-	return origin
+	_ = unpack(content, func(h head) error { origin, store = h.Origin, h.Store; return errStop }, nil) // what is behind its head does not matter
+	return origin, store
 }
 
 // errStop ends the reading of a segment whose head was enough.
@@ -244,7 +347,7 @@ func (a *Archiver) prove(ctx context.Context, s etcdlog.Segment) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	h, err := prove(content)
+	h, err := prove(content, nil)
 	if err != nil {
 		return nil, errors.Wrapf(err, "read back %s", s.File)
 	}

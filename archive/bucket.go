@@ -184,6 +184,9 @@ func (b *bucket) Delete(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, lengthy)
 	defer cancel()
 	err := b.client.RemoveObject(ctx, b.name, b.prefix+name, minio.RemoveObjectOptions{})
+	if minio.ToErrorResponse(err).Code == minio.NoSuchKey {
+		return nil // S3 says so by 204, others by 404
+	}
 	return b.explain(err, "delete %s there", name)
 }
 

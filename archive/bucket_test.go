@@ -229,6 +229,24 @@ func TestBucket_trouble(t *testing.T) {
 	}
 }
 
+// Some answer to a deletion of what is not there that it is not there.
+func TestBucket_deleteTwice(t *testing.T) {
+	s := newStore(t)
+	p := s.place(t)
+	var none http.HandlerFunc = func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodDelete {
+			t.Errorf("asked for %s", r.Method)
+		}
+		w.Header().Set("Content-Type", "application/xml")
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = io.WriteString(w, `<?xml version="1.0"?><Error><Code>NoSuchKey</Code><Message>there is none</Message></Error>`)
+	}
+	s.trouble.Store(&none)
+	if err := p.Delete(t.Context(), "gone"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestBucket_away(t *testing.T) {
 	s := newStore(t)
 	p := s.place(t)

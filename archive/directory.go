@@ -27,7 +27,11 @@ func (d directory) Put(_ context.Context, name string, content []byte) error {
 	if err := os.MkdirAll(string(d), 0o700); err != nil {
 		return errors.Wrap(err, "make the archive's directory")
 	}
-	return durable.WriteFile(d.path(name), content, 0o600)
+	err := durable.WriteFile(d.path(name), content, 0o600)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errors.Mark(err, ErrNotThere)
+	}
+	return err
 }
 
 // Get implements [Place].

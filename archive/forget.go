@@ -5,6 +5,7 @@ package archive
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -22,7 +23,7 @@ type Forgetter struct {
 	Log   *etcdlog.Log
 	Store events.ID
 	Key   Key
-	// Shelf is where segments are read; with its Instead, where they are deleted, too.
+	// Shelf is where segments are read, and deleted.
 	Shelf *Shelf
 }
 
@@ -30,9 +31,10 @@ type Forgetter struct {
 // before a moment, by the log's running time, and that are not in the store any more.
 func (f *Forgetter) Plan(ctx context.Context, before time.Time) ([]etcdlog.Segment, error) {
 	segments, err := f.Log.Segments(ctx)
-	if err != nil {
-		return nil, err
-	}
+	return planned(segments, before), err
+}
+
+func planned(segments []etcdlog.Segment, before time.Time) []etcdlog.Segment {
 	var list []etcdlog.Segment
 	for _, s := range segments {
 		if s.State == etcdlog.Removed && s.Running.Before(before) {
@@ -41,12 +43,13 @@ func (f *Forgetter) Plan(ctx context.Context, before time.Time) ([]etcdlog.Segme
 			break
 		}
 	}
-	return list, nil
+	return list
 }
 
 // Run forgets what is of before a moment. First it ends what was begun before and not
 // ended. It may be stopped at any moment, and begun again. tell, if not nil, is told of
-// the segments that everybody has forgotten from then on.
+// the segments that everybody has forgotten from then on. It returns
+// [etcdlog.ErrOvertaken] when somebody else archives or forgets meanwhile.
 func (f *Forgetter) Run(ctx context.Context, before time.Time, tell func([]etcdlog.Segment)) error {
 	for {
 		// Under a claim nothing is touched but what earlier claims have put there: what of
@@ -59,20 +62,20 @@ func (f *Forgetter) Run(ctx context.Context, before time.Time, tell func([]etcdl
 		if err != nil {
 			return err
 		}
-		found, err := f.sweep(ctx, claim, segments)
+		left, err := f.sweep(ctx, claim, segments)
 		if err != nil {
 			return err
 		}
 		var gone []etcdlog.Segment
-		if found == nil {
-			if gone, err = f.next(ctx, before); err != nil || len(gone) == 0 {
-				return err
+		if left == nil {
+			if gone = planned(segments, before); len(gone) == 0 {
+				return nil
 			}
-			found, err = f.keep(ctx, claim, segments, gone[len(gone)-1].Last)
+			left, err = f.keep(ctx, claim, segments, gone[len(gone)-1].Last)
 		}
 		if err == nil {
 			// What became of it may be unknown: then the next one sweeps.
-			err = f.Log.Forget(ctx, claim, upTo(segments, found.Last), *found)
+			err = f.Log.Forget(ctx, claim, upTo(segments, left.Last), *left)
 		}
 		if err != nil {
 			return err
@@ -81,12 +84,6 @@ func (f *Forgetter) Run(ctx context.Context, before time.Time, tell func([]etcdl
 			tell(gone)
 		}
 	}
-}
-
-// next lists what is forgotten in one step.
-func (f *Forgetter) next(ctx context.Context, before time.Time) ([]etcdlog.Segment, error) {
-	plan, err := f.Plan(ctx, before)
-	return plan[:min(len(plan), etcdlog.MostForgotten)], err
 }
 
 // upTo is the segments up to a revision.
@@ -113,19 +110,19 @@ func (f *Forgetter) keep(ctx context.Context, claim etcdlog.Claim, segments []et
 		return nil, err
 	}
 	record := made.record(border.Place)
-	if err := place.Put(ctx, record.File, made.content); err != nil {
-		return nil, err
+	err = place.Put(ctx, record.File, made.content)
+	if err == nil {
+		err = place.Put(ctx, noteOf(record.File), signed)
 	}
-	if err := place.Put(ctx, noteOf(record.File), signed); err != nil {
-		return nil, err
+	if err == nil {
+		left := border
+		left.State, left.File, left.SHA256 = etcdlog.Forgotten, record.File, record.SHA256
+		err = f.Shelf.Read(ctx, left, func(etcdlog.RawCommit) error { return nil })
 	}
-	left := border
-	left.State, left.File, left.SHA256 = etcdlog.Forgotten, record.File, record.SHA256
-	err = f.Shelf.Read(ctx, left, func(etcdlog.RawCommit) error { return nil })
 	if errors.Is(err, ErrNotThere) {
 		return nil, etcdlog.ErrOvertaken // who has claimed since took it for left over
 	}
-	return &record, errors.Wrapf(err, "read back %s", record.File)
+	return &record, errors.Wrapf(err, "put %s into the archive", record.File)
 }
 
 // make reads segments, with what is left of those that were forgotten before, and makes a
@@ -156,21 +153,26 @@ func (f *Forgetter) make(ctx context.Context, claim etcdlog.Claim, segments []et
 	}, commits)
 }
 
-// sweep deletes the files of what was forgotten, and residues of earlier claims that are
-// in no record. Checkpoints stay: they say nothing but that there was something. If a
-// residue is in no record though segments before it are gone, as where the store was
-// restored from a backup of before, that is returned: it is all that is left.
-func (f *Forgetter) sweep(ctx context.Context, claim etcdlog.Claim, segments []etcdlog.Segment) (found *etcdlog.Residue, err error) {
+// room is a place where segments were put, and what is there.
+type room struct {
+	Place
+	where string // as records name it
+	names []string
+}
+
+// rooms looks into the places of segments. One that is not there is left out.
+func (f *Forgetter) rooms(ctx context.Context, segments []etcdlog.Segment) ([]room, error) {
+	var rooms []room
 	seen := map[string]bool{}
 	for _, s := range segments {
+		if seen[s.Place] {
+			continue
+		}
+		seen[s.Place] = true
 		place, err := f.Shelf.place(s)
 		if err != nil {
 			return nil, err
 		}
-		if seen[place.String()] {
-			continue
-		}
-		seen[place.String()] = true
 		names, err := place.List(ctx)
 		if errors.Is(err, ErrNotThere) {
 			continue
@@ -178,42 +180,106 @@ func (f *Forgetter) sweep(ctx context.Context, claim etcdlog.Claim, segments []e
 		if err != nil {
 			return nil, err
 		}
-		for _, name := range names {
-			needless := slices.ContainsFunc(segments, func(s etcdlog.Segment) bool { return s.State == etcdlog.Forgotten && s.File == name })
-			if file, last, number, is := residueOf(name); is && number < claim.Number && (segments[0].Residue == nil || segments[0].Residue.File != file) {
-				if !f.replaces(segments, last, names) {
-					needless = true
-				} else if name == file {
-					if found, err = f.adopt(ctx, place, s.Place, file, segments, last); err != nil {
-						return nil, err
-					}
-				}
+		rooms = append(rooms, room{place, s.Place, names})
+	}
+	return rooms, nil
+}
+
+// sweep deletes the files of what was forgotten, and residues that are in no record and
+// never will be. Checkpoints stay: they say nothing but that there was something. If
+// segments are gone that the store takes for there, as where it was restored from a backup
+// of before, the residue that stands for them is returned: it is all that is left.
+func (f *Forgetter) sweep(ctx context.Context, claim etcdlog.Claim, segments []etcdlog.Segment) (*etcdlog.Residue, error) {
+	rooms, err := f.rooms(ctx, segments)
+	if err != nil {
+		return nil, err
+	}
+	gone := int64(0) // up to which revision
+	for _, r := range rooms {
+		for _, s := range segments {
+			if s.Place == r.where && s.State == etcdlog.Removed && !slices.Contains(r.names, s.File) {
+				gone = max(gone, s.Last)
 			}
-			if !needless {
-				continue
+		}
+	}
+	left, err := f.standIn(ctx, rooms, segments, gone)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range rooms {
+		for _, name := range r.names {
+			needless, err := f.needless(ctx, r, name, claim, segments, gone)
+			if err == nil && needless {
+				err = r.Delete(ctx, name)
 			}
-			if err := place.Delete(ctx, name); err != nil {
+			if err != nil {
 				return nil, err
 			}
 		}
 	}
-	return found, nil
+	return left, nil
 }
 
-// replaces says whether a residue up to a revision stands for segments that are not there.
-func (f *Forgetter) replaces(segments []etcdlog.Segment, last int64, names []string) bool {
-	return slices.ContainsFunc(upTo(segments, last), func(s etcdlog.Segment) bool {
-		return s.State == etcdlog.Removed && !slices.Contains(names, s.File)
-	})
+// needless says whether a file can be deleted. A residue that may stand for segments that
+// are gone cannot.
+func (f *Forgetter) needless(ctx context.Context, r room, name string, claim etcdlog.Claim, segments []etcdlog.Segment, gone int64) (bool, error) {
+	if number, is := unfinishedOf(name); is {
+		return number < claim.Number, nil
+	}
+	file, last, number, is := residueOf(name)
+	if !is {
+		return slices.ContainsFunc(segments, func(s etcdlog.Segment) bool {
+			return s.State == etcdlog.Forgotten && s.Place == r.where && s.File == name
+		}), nil
+	}
+	recorded := segments[0].Residue != nil && segments[0].Residue.File == file
+	if recorded || gone > 0 && last >= gone {
+		return false, nil
+	}
+	if number < claim.Number {
+		return true, nil
+	}
+	// The claims of a store that this one was restored from may have come further.
+	content, err := readAll(ctx, r, file)
+	if errors.Is(err, ErrNotThere) {
+		return false, nil // whoever has put the note there is deleting it
+	}
+	if err != nil {
+		return false, err
+	}
+	made, err := unpackResidue(content, func(etcdlog.RawCommit) error { return nil })
+	// What cannot be read may be of a claim after this one.
+	return err == nil && made.head.Store != f.Store, nil
+}
+
+// standIn finds the residue that stands for the segments up to a revision and for as
+// little more as can be; nil: there is none, or none is needed.
+func (f *Forgetter) standIn(ctx context.Context, rooms []room, segments []etcdlog.Segment, gone int64) (*etcdlog.Residue, error) {
+	var in room
+	var file string
+	least := int64(math.MaxInt64)
+	for _, r := range rooms {
+		for _, name := range r.names {
+			of, last, _, is := residueOf(name)
+			recorded := segments[0].Residue != nil && segments[0].Residue.File == of
+			if is && name == of && !recorded && gone > 0 && last >= gone && last < least && slices.Contains(r.names, noteOf(of)) {
+				in, file, least = r, of, last
+			}
+		}
+	}
+	if file == "" {
+		return nil, nil
+	}
+	return f.adopt(ctx, in, file, segments, least)
 }
 
 // adopt returns the record of a residue that is in none, if it is one of this log.
-func (f *Forgetter) adopt(ctx context.Context, place Place, where, file string, segments []etcdlog.Segment, last int64) (*etcdlog.Residue, error) {
-	content, err := readAll(ctx, place, file)
+func (f *Forgetter) adopt(ctx context.Context, in room, file string, segments []etcdlog.Segment, last int64) (*etcdlog.Residue, error) {
+	content, err := readAll(ctx, in, file)
 	if err != nil {
 		return nil, err
 	}
-	signed, err := readAll(ctx, place, noteOf(file))
+	signed, err := readAll(ctx, in, noteOf(file))
 	if err != nil {
 		return nil, err
 	}
@@ -225,12 +291,12 @@ func (f *Forgetter) adopt(ctx context.Context, place Place, where, file string, 
 		}
 	}
 	if err != nil {
-		return nil, errors.Wrapf(err, "take over %s in %s, which stands for segments that are gone", file, place)
+		return nil, errors.Wrapf(err, "take over %s in %s, which stands for segments that are gone", file, in)
 	}
 	border := upTo(segments, last)
 	if end := border[len(border)-1]; r.head.Last != end.Last || r.head.Size != end.After.Size || r.head.Root != end.After.Root {
-		return nil, errors.Newf("%s in %s is not what is left of this log: put back the segments before revision %d", file, place, last)
+		return nil, errors.Newf("%s in %s is not what is left of this log: put back the segments before revision %d", file, in, last)
 	}
-	record := r.record(where)
+	record := r.record(in.where)
 	return &record, nil
 }

@@ -113,7 +113,7 @@ func FuzzUnpack(f *testing.F) {
 	f.Add(packed(f, 1<<20, func(w io.Writer) { _, _ = io.WriteString(w, `{"segment":"ipamlog 1","commits":-1}`+"\n") }))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, content []byte) {
-		h, err := prove(content)
+		h, err := prove(content, nil)
 		if err != nil {
 			return
 		}
@@ -254,7 +254,7 @@ func TestProve_bomb(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			content := packed(t, bomb.window, bomb.write)
 			var err error
-			took := allocated(func() { _, err = prove(content) })
+			took := allocated(func() { _, err = prove(content, nil) })
 			if err == nil || took > 128<<20 {
 				t.Errorf("it took %d MB to read %d kB: %v", took>>20, len(content)>>10, err)
 			}

@@ -22,7 +22,8 @@ var ErrNotThere = errors.New("the archive does not have it")
 // for concurrent use.
 type Place interface {
 	// Put keeps a file whole, and so that it survives a power cut. One of this name is
-	// replaced.
+	// replaced. It returns [ErrNotThere] if somebody has cleared the file away while it was
+	// being written.
 	Put(ctx context.Context, name string, content []byte) error
 	// Get opens a file. It returns [ErrNotThere].
 	Get(ctx context.Context, name string) (io.ReadCloser, error)

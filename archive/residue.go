@@ -85,6 +85,22 @@ func residueOf(name string) (file string, last, claim int64, is bool) {
 	return stem + residueSuffix, last, claim, first == nil && second == nil
 }
 
+// unfinishedOf reads the name of what somebody who was killed has left of a segment or a
+// residue that he was putting into a directory (see [durable.Unfinished]): the number of his
+// claim.
+func unfinishedOf(name string) (claim int64, is bool) {
+	whole, hidden := strings.CutPrefix(name, ".")
+	end := strings.LastIndex(whole, ".")
+	if !hidden || end < 0 {
+		return 0, false
+	}
+	if s, is := segmentOf(whole[:end]); is {
+		return s.claim, true
+	}
+	_, _, claim, is = residueOf(whole[:end])
+	return claim, is
+}
+
 func isResidue(name string) bool {
 	return strings.HasPrefix(name, residuePrefix) && strings.HasSuffix(name, residueSuffix)
 }

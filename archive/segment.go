@@ -69,7 +69,7 @@ type line struct {
 // escapes and compacts), so the value is put in as it is.
 func encodeLine(c etcdlog.RawCommit) ([]byte, error) {
 	l := line{Revision: c.Revision, Stream: c.Stream, ID: c.ID}
-	plain := json.Valid(c.Value) && !bytes.ContainsAny(c.Value, "\r\n") && !bytes.HasPrefix(c.Value, []byte(" ")) && !bytes.HasSuffix(c.Value, []byte(" "))
+	plain := json.Valid(c.Value) && !bytes.ContainsAny(c.Value, "\r\n") && len(bytes.TrimSpace(c.Value)) == len(c.Value)
 	if !plain {
 		l.Raw = c.Value
 	}

@@ -48,6 +48,9 @@ func unpackFile(content []byte, begin func(text []byte) error, take func(text []
 	defer r.Close()
 	lines := bufio.NewReaderSize(r, 256<<10)
 	text, err := next(lines)
+	if errors.Is(err, io.EOF) {
+		return errors.Wrap(events.ErrMalformed, "it is empty")
+	}
 	if err != nil {
 		return err
 	}
@@ -116,14 +119,16 @@ type proof struct {
 	streams map[events.Stream]int64
 	commits int64
 	leaves  blocks
-	block   int64 // the revision that the open block begins with
-	changed error // the first block that is not what the head says
+	block   int64               // the revision that the open block begins with
+	roots   map[int64]tlog.Hash // of the tree at the sizes that are asked for, as it comes by
+	changed error               // the first block that is not what the head says
 }
 
 // prove reads a segment's file. It returns what its head says, as far as it was read, and
-// what is wrong.
-func prove(content []byte) (head, error) {
-	p := &proof{streams: map[events.Stream]int64{}}
+// what is wrong. Of roots, which may be nil, it fills in those of the sizes that the tree
+// has in it.
+func prove(content []byte, roots map[int64]tlog.Hash) (head, error) {
+	p := &proof{streams: map[events.Stream]int64{}, roots: roots}
 	err := unpack(content, p.begin, p.take)
 	if err == nil {
 		err = p.end()
@@ -170,7 +175,16 @@ func (p *proof) take(text []byte, c etcdlog.RawCommit) error {
 	if p.commits%block == 0 {
 		p.compare()
 	}
-	return p.tree.add(leaf)
+	if err := p.tree.add(leaf); err != nil {
+		return err
+	}
+	if _, asked := p.roots[p.tree.size]; asked {
+		var err error
+		if p.roots[p.tree.size], err = p.tree.root(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // compare holds the block that has just ended against the head.

@@ -49,8 +49,11 @@ type Report struct {
 // tell, if not nil, is told how many segments were read. What is wrong is in the report;
 // the error says that it could not be found out.
 func Verify(ctx context.Context, place Place, keys Keys, kept []Checkpoint, expected []etcdlog.Segment, tell func(int)) (*Report, error) {
-	v := &verifier{place: place, keys: keys, report: &Report{Origin: keys.Origin, Findings: []Finding{}}, borders: map[int64]tlog.Hash{}}
+	v := &verifier{place: place, keys: keys, report: &Report{Origin: keys.Origin, Findings: []Finding{}}, borders: map[int64]tlog.Hash{}, within: map[int64]tlog.Hash{}}
 	v.borders[0], _ = (&Tree{}).root()
+	for _, c := range kept {
+		v.within[c.Size] = tlog.Hash{}
+	}
 	names, err := place.List(ctx)
 	if err != nil {
 		return nil, err
@@ -82,6 +85,7 @@ type verifier struct {
 	keys    Keys
 	report  *Report
 	borders map[int64]tlog.Hash // the roots between segments, by the trees' sizes
+	within  map[int64]tlog.Hash // the roots at the sizes of kept checkpoints, where these lie within segments
 	before  string              // the file of the last segment
 	border  *residue            // up to where segments may be missing; nil: none may
 }
@@ -118,7 +122,7 @@ func (v *verifier) file(ctx context.Context, name string, names []string, expect
 		return err
 	}
 	sum := sha256.Sum256(content)
-	h, wrong := prove(content)
+	h, wrong := prove(content, v.within)
 	switch {
 	case wrong != nil:
 		v.note(name, "%v", wrong)
@@ -215,13 +219,19 @@ func (v *verifier) missing(names []string, expected []etcdlog.Segment) {
 
 // remember holds the archive against a checkpoint that somebody has kept.
 func (v *verifier) remember(c Checkpoint) {
+	// One that was signed and whose segment was not sealed after all may lie within a segment.
 	root, border := v.borders[c.Size]
+	if !border {
+		root = v.within[c.Size]
+	}
 	switch {
 	case c.Origin != v.keys.Origin:
 		v.note(c.File, "the checkpoint that was kept is of %s", c.Origin)
 	case c.Size > v.report.Size:
 		v.note(c.File, "the checkpoint that was kept tells of %d commits, and the archive ends after %d: segments at its end were removed", c.Size, v.report.Size)
-	case !border || root != c.Root:
+	case !border && v.border != nil && c.Size < v.border.head.Size:
+		v.note(c.File, "the checkpoint that was kept, of the first %d commits, is of a segment that was forgotten, and cannot be held against anything", c.Size)
+	case root != c.Root:
 		v.note(c.File, "the checkpoint that was kept, of the first %d commits, contradicts this archive: they are not the same ones", c.Size)
 	}
 }

@@ -31,7 +31,7 @@ it is held: it is in a residue, a file in the archive that is signed with the ke
 in --archive-key. The checkpoints of what was deleted stay, too; they say no more
 than that there was something. Each host's index is made anew by the next
 question or by its daemon. Copies of the archive and backups are not touched:
-delete those yourself.
+delete those yourself. So --archive, which names a copy, is refused.
 
 It may be interrupted at any moment, and run again.
 
@@ -57,6 +57,9 @@ Exit status: 0 done, also if nothing is so old; 1 failed; 2 wrong usage.`,
 		if err != nil {
 			return err
 		}
+		if s.cfg.Archive != "" {
+			return errors.CombineErrors(errors.Newf("forget deletes segments where they were put, and not in %s: leave --archive out (a place that has moved must be there under its old name, by a link or a mount), and delete copies yourself", s.cfg.Archive), s.close())
+		}
 		confirm := func(format string, args ...any) error { return confirmed(cmd, yes, format, args...) }
 		if dryRun {
 			confirm = nil
@@ -81,7 +84,7 @@ func (s *session) forget(ctx context.Context, before string, confirm func(string
 	if err != nil {
 		return err
 	}
-	f := &archive.Forgetter{Log: s.log, Store: store.ID, Shelf: &archive.Shelf{Instead: s.cfg.Archive}}
+	f := &archive.Forgetter{Log: s.log, Store: store.ID, Shelf: &archive.Shelf{}}
 	plan, err := f.Plan(ctx, spec.Time)
 	if err != nil {
 		return err

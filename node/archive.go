@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// worthwhile is how many commits a segment should have before it is sealed, and
+	// worthwhile is how many commits there should be before a segment is sealed, and
 	// overdue how long it is waited for so many.
 	worthwhile = 10_000
 	overdue    = 24 * time.Hour
@@ -67,13 +67,8 @@ func (n *Node) archive(ctx context.Context, m *membership) error {
 	if err != nil {
 		return err
 	}
-	a := &archive.Archiver{Log: log, Store: m.store.ID, Place: place, Key: key, Smallest: worthwhile}
-	before := time.Now().Add(-n.cfg.ArchiveAfter)
-	if err := a.Run(ctx, before, n.tellArchived); err != nil {
-		return err
-	}
-	a.Smallest = 0
-	return a.Run(ctx, before.Add(-overdue), n.tellArchived)
+	a := &archive.Archiver{Log: log, Store: m.store.ID, Place: place, Key: key, Smallest: worthwhile, Patience: overdue}
+	return a.Run(ctx, time.Now().Add(-n.cfg.ArchiveAfter), n.tellArchived)
 }
 
 func (n *Node) tellArchived(s etcdlog.Segment) {

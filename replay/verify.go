@@ -92,6 +92,10 @@ func Verify(ctx context.Context, log *etcdlog.Log, progress func(int)) (*Report,
 	if err != nil {
 		return nil, nil, err
 	}
+	began, _, err := log.Forgotten(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	pools, err := Catalogue(ctx, log)
 	if err != nil {
 		return nil, nil, err
@@ -138,6 +142,9 @@ func Verify(ctx context.Context, log *etcdlog.Log, progress func(int)) (*Report,
 	border, missing, err := log.Forgotten(ctx)
 	if err != nil {
 		return nil, nil, err
+	}
+	if border != began {
+		return Verify(ctx, log, progress) // what was read is forgotten now
 	}
 	x := newExaminer(j.timeline, seen, log.AsRestored)
 	x.border, x.missing = border, missing

@@ -5,7 +5,6 @@ package etcdlog
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"slices"
 	"time"
 
@@ -61,35 +60,35 @@ func Readable(segments []Segment) []Segment {
 	return append([]Segment{left}, segments[n:]...)
 }
 
-// MostForgotten is how many segments are forgotten at once, at most.
-const MostForgotten = 100
-
-// Forget makes everybody read a residue in the place of segments: those that were
-// forgotten before, and so many behind them that were removed. The residue's file must be
+// Forget makes everybody read a residue in the place of segments, which are all up to its
+// border and were removed from the store, or forgotten before. The residue's file must be
 // there for good. It returns [ErrOvertaken] when somebody else has claimed the archive
-// since, or changed one of them.
+// since, or forgotten something.
 func (l *Log) Forget(ctx context.Context, claim Claim, segments []Segment, r Residue) error {
-	only := []clientv3.Cmp{clientv3.Compare(clientv3.Value(l.keys.archiving()), "=", claim.id)}
-	var puts []clientv3.Op
-	for i, s := range segments {
-		switch {
-		case i > 0 && s.State == Forgotten:
-			continue
-		case s.State != Forgotten && s.State != Removed:
+	for _, s := range segments {
+		if s.State != Forgotten && s.State != Removed {
 			return errors.AssertionFailedf("the segment at revision %d is %s", s.First, s.State)
 		}
-		only = append(only, l.unchanged(s))
-		if s.State, s.Residue = Forgotten, nil; i == 0 {
-			s.Residue = &r
-		}
-		value, err := json.Marshal(s)
-		if err != nil {
-			return errors.Wrap(err, "write a segment's record")
-		}
-		puts = append(puts, clientv3.OpPut(l.keys.segment(s.First), string(value)))
 	}
-	_, err := l.ifStill(ctx, only, puts...)
+	// The first record says it for all of them: see settle. However many there are, it is
+	// one step.
+	first := segments[0]
+	only := []clientv3.Cmp{clientv3.Compare(clientv3.Value(l.keys.archiving()), "=", claim.id), l.unchanged(first)}
+	first.State, first.Residue = Forgotten, &r
+	_, err := l.writeSegment(ctx, first, only)
 	return errors.Wrap(err, "write down what was forgotten")
+}
+
+// settle gives the segments, in their order, that a residue stands for their state.
+func settle(segments []Segment) {
+	if len(segments) == 0 || segments[0].Residue == nil {
+		return
+	}
+	for i := range segments {
+		if segments[i].Last <= segments[0].Residue.Last {
+			segments[i].State = Forgotten
+		}
+	}
 }
 
 // Forgotten says up to where the log was forgotten, and what is not left of each stream:

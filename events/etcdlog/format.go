@@ -99,11 +99,18 @@ func (l *Log) Lower(ctx context.Context, format int) error {
 	if format < OldestFormat || format >= Format {
 		return errors.AssertionFailedf("format %d is not between %d and %d", format, OldestFormat, Format)
 	}
+	var only []clientv3.Cmp
 	if format < segmentsFormat {
-		segments, err := l.Segments(ctx)
+		resp, err := l.get(ctx, l.keys.segments(), clientv3.WithPrefix())
+		if err != nil {
+			return errors.Wrap(err, "look whether a part of the log is in an archive")
+		}
+		segments, err := decodeSegments(resp.Kvs)
 		if err != nil {
 			return err
 		}
+		// Nor may one begin to be removed meanwhile.
+		only = append(only, clientv3.Compare(clientv3.ModRevision(l.keys.segments()), "<", resp.Header.Revision+1).WithPrefix())
 		if slices.ContainsFunc(segments, Segment.gone) {
 			return errors.Newf("a part of the log is in an archive, which programs of format %d cannot read: the store stays in format %d", format, segmentsFormat)
 		}
@@ -114,7 +121,7 @@ func (l *Log) Lower(ctx context.Context, format int) error {
 			return err
 		}
 		s.Format, s.Lowered = format, true
-		if s, err = l.reformat(ctx, s); err != nil || s.Format == format {
+		if s, err = l.reformat(ctx, s, only...); err != nil || s.Format == format {
 			return err
 		}
 	}

@@ -52,6 +52,22 @@ const grainCommits = 64
 // Oldest returns a reader of the log's beginning.
 func (l *Log) Oldest() *Oldest { return &Oldest{log: l} }
 
+// Count counts the commits in the store of before a moment, by their IDs, but for those of
+// streams that stay there.
+func (o *Oldest) Count(ctx context.Context, before time.Time) (int64, error) {
+	for {
+		heads, pin, err := o.log.Heads(ctx)
+		if err != nil {
+			return 0, err
+		}
+		streams := slices.DeleteFunc(slices.Sorted(maps.Keys(heads)), stays)
+		n, err := o.log.countBefore(ctx, pin, streams, before.UnixMilli())
+		if !errors.Is(err, rpctypes.ErrCompacted) {
+			return n, err
+		}
+	}
+}
+
 // Next reads the part of the log behind a revision and its running time then, as far
 // as the running time stays before a moment: about so many commits, or more if one
 // millisecond has more. It is complete: no commit can come into it any more. It is empty

@@ -5,6 +5,9 @@ package etcdlog
 import (
 	"context"
 
+	"github.com/cockroachdb/errors"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
 	"github.com/ipamlog/ipamlog/events"
 )
 
@@ -13,8 +16,17 @@ import (
 // frontier to the end of the last one; at least so many commits, if there are. There are
 // none where the frontier is past all segments that are in the store no more. So who
 // begins with a log that is longer than memory can take it piece by piece. It returns
-// [ErrArchive]; on an error the frontier stays.
+// [ErrArchive], or [ErrAstray] where more was forgotten since; on an error the frontier stays.
 func (l *Log) ReadSealedOn(ctx context.Context, f *Frontier, commits int, progress func(int)) ([]events.Record, error) {
+	for {
+		records, err := l.readSealedOn(ctx, f, commits, progress)
+		if !errors.Is(err, rpctypes.ErrCompacted) {
+			return records, err
+		}
+	}
+}
+
+func (l *Log) readSealedOn(ctx context.Context, f *Frontier, commits int, progress func(int)) ([]events.Record, error) {
 	segments, err := l.Segments(ctx)
 	if err != nil {
 		return nil, err
@@ -47,12 +59,12 @@ func (l *Log) ReadSealedOn(ctx context.Context, f *Frontier, commits int, progre
 			return err
 		})
 		if err != nil {
-			return nil, err
+			return nil, l.since(ctx, segments, err)
 		}
 		if s.State == Forgotten {
 			missing, err := l.Archive.Missing(ctx, s)
 			if err != nil {
-				return nil, err
+				return nil, l.since(ctx, segments, err)
 			}
 			moved.lack(missing)
 			moved.Forgotten = border

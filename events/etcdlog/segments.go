@@ -3,6 +3,7 @@
 package etcdlog
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -33,7 +34,7 @@ const (
 	// Removed: none of its commits is in the store.
 	Removed SegmentState = "removed"
 	// Forgotten: its file was deleted on purpose. What the log goes on from is in the
-	// [Residue].
+	// [Residue] of the first one, whose record alone says so.
 	Forgotten SegmentState = "forgotten"
 )
 
@@ -92,6 +93,7 @@ func (l *Log) segmentsAt(ctx context.Context, at int64) ([]Segment, error) {
 	}
 	segments, err := decodeSegments(resp.Kvs)
 	slices.SortFunc(segments, func(a, b Segment) int { return cmp.Compare(a.First, b.First) })
+	settle(segments)
 	return segments, err
 }
 
@@ -205,6 +207,32 @@ func (l *Log) Remove(ctx context.Context, s Segment, commits []RawCommit) error 
 		}
 	}
 	return nil
+}
+
+// Lacks returns those of some commits that are not in the store as they are given.
+func (l *Log) Lacks(ctx context.Context, commits []RawCommit) ([]RawCommit, error) {
+	var lacking []RawCommit
+	for chunk := range slices.Chunk(commits, maxOperations) {
+		ops := make([]clientv3.Op, 0, len(chunk))
+		for _, c := range chunk {
+			ops = append(ops, clientv3.OpGet(l.keys.commit(c.Stream, c.ID)))
+		}
+		answers, err := l.ask(ctx, ops)
+		if err != nil {
+			return nil, errors.Wrap(err, "look whether commits are in the store")
+		}
+		for i, a := range answers {
+			there := false
+			for _, kv := range a.Kvs {
+				c, err := l.raw(kv)
+				there = err == nil && c.Revision == chunk[i].Revision && bytes.Equal(c.Value, chunk[i].Value)
+			}
+			if !there {
+				lacking = append(lacking, chunk[i])
+			}
+		}
+	}
+	return lacking, nil
 }
 
 // stays says whether a stream's commits stay in the store when they are sealed. Every

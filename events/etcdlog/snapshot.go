@@ -56,18 +56,44 @@ func (l *Log) Snapshot(ctx context.Context, progress func(int)) (*Snapshot, erro
 	}
 	s.Store = identity
 	// Commits outlive compaction: read later than the guards, those of the guards'
-	// revision are all there still.
+	// revision are all there still, or in segments that were sealed meanwhile. So these are
+	// as they were when the commits were read.
 	for {
 		pin, err := l.Revision(ctx)
 		if err != nil {
 			return nil, err
 		}
 		s.Commits, err = l.readRaw(ctx, pin, s, progress)
+		if err == nil {
+			err = l.readSegments(ctx, pin, s)
+		}
 		if errors.Is(err, rpctypes.ErrCompacted) {
 			continue
 		}
 		return s, err
 	}
+}
+
+// readSegments puts the segments' records into a snapshot as they were at a revision.
+func (l *Log) readSegments(ctx context.Context, pin int64, s *Snapshot) error {
+	resp, err := l.get(ctx, l.keys.segments(), clientv3.WithPrefix(), l.at(pin))
+	if err != nil {
+		return errors.Wrap(err, "read which segments of the log are in an archive")
+	}
+	segments, err := decodeSegments(resp.Kvs)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(segments, func(sealed Segment) bool { return sealed.Last > s.Revision }) {
+		return errors.New("the log was archived up to what is younger than this backup: run it again")
+	}
+	of := lastPart([]byte(l.keys.segments()), string(l.keys))
+	s.Guards = slices.DeleteFunc(s.Guards, func(g RawGuard) bool { return strings.HasPrefix(g.Key, of) })
+	for _, kv := range resp.Kvs {
+		s.Guards = append(s.Guards, RawGuard{lastPart(kv.Key, string(l.keys)), kv.Value})
+	}
+	slices.SortFunc(s.Guards, func(a, b RawGuard) int { return cmp.Compare(a.Key, b.Key) })
+	return nil
 }
 
 // readState reads all but the log, at one revision.
