@@ -16,6 +16,7 @@ import (
 	"github.com/ipamlog/ipamlog/actor"
 	"github.com/ipamlog/ipamlog/config"
 	"github.com/ipamlog/ipamlog/embedded"
+	"github.com/ipamlog/ipamlog/events"
 	"github.com/ipamlog/ipamlog/events/etcdlog"
 	"github.com/ipamlog/ipamlog/render"
 	"github.com/ipamlog/ipamlog/replay"
@@ -182,7 +183,11 @@ func takeFormat(ctx context.Context, log *etcdlog.Log, format int, confirm func(
 		}
 		return nil
 	}
-	if err := confirm("The store is in format %d, and goes to format %d. An older ipamlog can join then; until `ipamlog adopt --format %d` nothing is reclaimed, and no host can be taken over.", there.Format, format, etcdlog.Format); err != nil {
+	lacks := "nothing is archived"
+	if events.Format(events.AddressReclaimed{}) > format {
+		lacks = "nothing is archived or reclaimed, and no host can be taken over"
+	}
+	if err := confirm("The store is in format %d, and goes to format %d. An older ipamlog can join then; until `ipamlog adopt --format %d` %s.", there.Format, format, etcdlog.Format, lacks); err != nil {
 		return err
 	}
 	return log.Lower(ctx, format)
