@@ -8,10 +8,12 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/ipamlog/ipamlog/actor"
+	"github.com/ipamlog/ipamlog/events"
 )
 
 // lostAnswers is a store that goes silent with the transaction that opens a grant again,
@@ -90,5 +92,36 @@ func TestReopen_unanswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.same(ref, map[string][]string{kept.Address.String(): {"endpoint"}, given.Address.String(): {"endpoint"}})
+	b.agree(ref)
+}
+
+// TestReopen_unansweredIsLookedAt: as long as nobody knows whether a grant is open again, no
+// look at the engine counts for its network; and once it is known, its pool is followed, so
+// that the next look finds it.
+func TestReopen_unansweredIsLookedAt(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.start("h2").subnet("10.1.0.0/24") // keeps the pool
+	store := &lostAnswers{}
+	d := b.leaving("h1", store.into, looking(actor.Unlooked{}))
+	ref := d.subnet("10.1.0.0/24")
+	d.ask(ref, endpoint(1))
+	d.closeGrant(ref)
+	d.runs("it leaves the pool")
+
+	_, err := d.RequestAddress(b.ctx(), ref, endpoint(2))
+	wantErr(t, err, actor.ErrStoreSilent)
+	d.Looked(time.Now(), nil)
+	if u := d.Unlooked(); !slices.Equal(u.Grants, []events.ID{ref.Grant}) {
+		t.Errorf("to be looked at still: %v", u.Grants)
+	}
+	store.back.Store(true)
+	d.runs("it follows the pool of the grant that is open", ref)
+	d.refused(ref, 2)
+	eventually(t, "a look counts", func() bool {
+		d.Looked(time.Now(), nil)
+		return len(d.Unlooked().Grants) == 0
+	})
+	d.ask(ref, endpoint(2))
 	b.agree(ref)
 }

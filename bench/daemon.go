@@ -18,8 +18,9 @@ import (
 )
 
 const (
-	// startPatience is how long a daemon may take to answer.
-	startPatience = 2 * time.Minute
+	// startPatience is how long a daemon may take to answer; with a log of ten million
+	// events that is minutes.
+	startPatience = 10 * time.Minute
 	// askAgain is after how long one is asked again: a start is measured so exactly.
 	askAgain = 5 * time.Millisecond
 )

@@ -218,6 +218,7 @@ func (b *bed) measureCommits(ctx context.Context) (did truth, err error) {
 		{fleet: together[:active], atOnce: 1},
 		{fleet: apart[:1], atOnce: crowd},
 		{fleet: together, atOnce: 1},
+		{fleet: apart, atOnce: 1},
 	}
 	for round := range rounds + 1 {
 		for _, a := range acts {
@@ -229,7 +230,7 @@ func (b *bed) measureCommits(ctx context.Context) (did truth, err error) {
 			}
 		}
 	}
-	alone, some, heard, busy, all := *acts[0], *acts[1], *acts[2], *acts[3], *acts[4]
+	alone, some, heard, busy, all, many := *acts[0], *acts[1], *acts[2], *acts[3], *acts[4], *acts[5]
 	did = truth{
 		Rate: all.commits / all.lasted.Seconds(), P50: all.quantile(0.5), P99: all.quantile(0.99),
 		CPU:  all.each(all.etcd+all.own, all.commits),
@@ -240,12 +241,14 @@ func (b *bed) measureCommits(ctx context.Context) (did truth, err error) {
 	const others = hosts - 1
 	c.Delivery = max(0, heard.each(heard.etcd, heard.commits)-some.each(some.etcd, some.commits)) / others
 	c.Followed = max(0, heard.each(heard.own, heard.commits)-some.each(some.own, some.commits)) / others
-	// A commit's flush is its own where it is alone, and shared among those of several hosts.
-	first, shared := alone.each(alone.etcd, alone.commits), some.each(some.etcd, some.commits)
-	if part := some.flushes/some.commits - alone.flushes/alone.commits; part < -0.05 {
+	// A commit's flush is its own where it is alone, and shared where many hosts are at it.
+	// The two are taken that are furthest apart: between few and some, more than the flush
+	// is shared, and less would be left for the commit than any number of hosts brings it to.
+	first, shared := alone.each(alone.etcd, alone.commits), many.each(many.etcd, many.commits)
+	if part := many.flushes/many.commits - alone.flushes/alone.commits; part < -0.05 {
 		c.Flush = max(0, time.Duration(float64(shared-first)/part))
 	}
-	c.Commit = max(0, shared-c.Delivery-time.Duration(float64(c.Flush)*some.flushes/some.commits))
+	c.Commit = max(0, shared-c.Delivery-time.Duration(float64(c.Flush)*many.flushes/many.commits))
 	if inCommit := float64(len(busy.times)) / busy.commits; inCommit > 1 {
 		whole := busy.each(busy.etcd, busy.commits) - c.Commit - c.Delivery - time.Duration(float64(c.Flush)*busy.flushes/busy.commits)
 		c.Event = max(0, time.Duration(float64(whole)/(inCommit-1)))
