@@ -228,56 +228,68 @@ func (a *Archiver) needless(ctx context.Context, name string, earlier bool, cont
 	switch {
 	case origin != Origin(a.Store, segments):
 		return false, errors.Newf("%s in %s is not of this log: archive into another place, one for each log", name, a.Place)
-	case !earlier && (store == a.Store || store.IsZero()):
+	case !store.IsZero() && store != a.Store:
+		return false, errors.Newf("%s in %s was put there by the store %s, from which this one was restored: delete it and its checkpoint if that store is gone for good, or archive into another place", name, a.Place, store)
+	case !earlier:
 		return false, nil // who has claimed since sees to it
 	case strings.HasSuffix(name, checkpointSuffix):
 		return true, nil
 	}
-	// Somebody may have deleted its record from the store, or the store was restored from a
-	// backup of before it.
-	lost, err := a.lost(ctx, content, segments)
-	if err != nil {
-		return false, err
-	}
-	if lost != nil {
-		return false, errors.Newf("%s in %s has commits of this log that are nowhere else, as the one at revision %d: the store was restored from a backup of before, or the segment's record was deleted from it. Move the file and its checkpoint away and keep them, or archive into another place", name, a.Place, lost.Revision)
+	// Somebody may have deleted its record from the store, or the store was set back to what
+	// it was before.
+	lost, err := a.lost(ctx, content)
+	switch {
+	case err != nil:
+		return false, errors.Wrapf(err, "look whether all of %s in %s, which is in no record, is elsewhere (or move it away)", name, a.Place)
+	case lost != nil:
+		return false, errors.Newf("%s in %s has commits of this log that are nowhere else, as the one at revision %d: the segment's record was deleted from the store, or the store is older than it; move the file and its checkpoint away, and keep them", name, a.Place, lost.Revision)
 	}
 	return true, nil
 }
 
 // lost returns a commit of a segment that neither the store nor a segment in its records
 // has; nil: there is none.
-func (a *Archiver) lost(ctx context.Context, content []byte, segments []etcdlog.Segment) (*etcdlog.RawCommit, error) {
+func (a *Archiver) lost(ctx context.Context, content []byte) (*etcdlog.RawCommit, error) {
 	commits, err := commitsOf(content)
 	if err != nil {
-		return nil, errors.Wrap(err, "look whether what a segment has is elsewhere")
+		return nil, err
 	}
 	lacking, err := a.Log.Lacks(ctx, commits)
+	if err != nil {
+		return nil, err
+	}
+	segments, err := a.Log.Segments(ctx) // since what the store lacks now may have been archived just before
 	for _, s := range segments {
 		if err != nil || len(lacking) == 0 {
 			break
 		}
-		if s.Last < lacking[0].Revision || s.First > lacking[len(lacking)-1].Revision {
-			continue
-		}
-		if s.State == etcdlog.Forgotten {
-			lacking = slices.DeleteFunc(lacking, func(c etcdlog.RawCommit) bool { return c.Revision <= s.Last })
-			continue
-		}
-		var has []etcdlog.RawCommit
-		if content, err = (&Shelf{}).content(ctx, s); err == nil {
-			has, err = commitsOf(content)
-		}
-		known := map[events.ID]int64{}
-		for _, c := range has {
-			known[c.ID] = c.Revision
-		}
-		lacking = slices.DeleteFunc(lacking, func(c etcdlog.RawCommit) bool { return known[c.ID] == c.Revision })
+		lacking, err = a.besides(ctx, lacking, s)
 	}
 	if err != nil || len(lacking) == 0 {
 		return nil, err
 	}
 	return &lacking[0], nil
+}
+
+// besides returns those of some commits, in their order, that a segment does not have. What
+// was forgotten is missed by nobody.
+func (a *Archiver) besides(ctx context.Context, commits []etcdlog.RawCommit, s etcdlog.Segment) ([]etcdlog.RawCommit, error) {
+	if s.Last < commits[0].Revision || s.First > commits[len(commits)-1].Revision {
+		return commits, nil
+	}
+	if s.State == etcdlog.Forgotten {
+		return slices.DeleteFunc(commits, func(c etcdlog.RawCommit) bool { return c.Revision <= s.Last }), nil
+	}
+	content, err := (&Shelf{}).content(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	has, err := commitsOf(content)
+	known := map[events.ID]int64{}
+	for _, c := range has {
+		known[c.ID] = c.Revision
+	}
+	return slices.DeleteFunc(commits, func(c etcdlog.RawCommit) bool { return known[c.ID] == c.Revision }), err
 }
 
 // commitsOf are the commits of a segment, in their order.

@@ -194,21 +194,24 @@ func (f *Forgetter) sweep(ctx context.Context, claim etcdlog.Claim, segments []e
 	if err != nil {
 		return nil, err
 	}
+	// Who forgets leaves the checkpoints; a place without these is only not the right one.
 	gone := int64(0) // up to which revision
 	for _, r := range rooms {
 		for _, s := range segments {
-			if s.Place == r.where && s.State == etcdlog.Removed && !slices.Contains(r.names, s.File) {
+			if s.Place == r.where && s.State == etcdlog.Removed && !slices.Contains(r.names, s.File) && slices.Contains(r.names, checkpointOf(s.File)) {
 				gone = max(gone, s.Last)
 			}
 		}
+		if left := segments[0].Residue; left != nil && left.Place == r.where && !slices.Contains(r.names, left.File) {
+			gone = max(gone, left.Last)
+		}
 	}
-	left, err := f.standIn(ctx, rooms, segments, gone)
-	if err != nil {
-		return nil, err
+	if gone > 0 {
+		return f.standIn(ctx, rooms, segments, gone)
 	}
 	for _, r := range rooms {
 		for _, name := range r.names {
-			needless, err := f.needless(ctx, r, name, claim, segments, gone)
+			needless, err := f.needless(ctx, r, name, claim, segments)
 			if err == nil && needless {
 				err = r.Delete(ctx, name)
 			}
@@ -217,43 +220,41 @@ func (f *Forgetter) sweep(ctx context.Context, claim etcdlog.Claim, segments []e
 			}
 		}
 	}
-	return left, nil
+	return nil, nil
 }
 
-// needless says whether a file can be deleted. A residue that may stand for segments that
-// are gone cannot.
-func (f *Forgetter) needless(ctx context.Context, r room, name string, claim etcdlog.Claim, segments []etcdlog.Segment, gone int64) (bool, error) {
+// needless says whether a file can be deleted, where no segment is gone that a residue might
+// stand for.
+func (f *Forgetter) needless(ctx context.Context, r room, name string, claim etcdlog.Claim, segments []etcdlog.Segment) (bool, error) {
 	if number, is := unfinishedOf(name); is {
 		return number < claim.Number, nil
 	}
-	file, last, number, is := residueOf(name)
+	file, _, number, is := residueOf(name)
 	if !is {
 		return slices.ContainsFunc(segments, func(s etcdlog.Segment) bool {
 			return s.State == etcdlog.Forgotten && s.Place == r.where && s.File == name
 		}), nil
 	}
-	recorded := segments[0].Residue != nil && segments[0].Residue.File == file
-	if recorded || gone > 0 && last >= gone {
+	if segments[0].Residue != nil && segments[0].Residue.File == file {
 		return false, nil
 	}
-	if number < claim.Number {
-		return true, nil
-	}
-	// The claims of a store that this one was restored from may have come further.
 	content, err := readAll(ctx, r, file)
 	if errors.Is(err, ErrNotThere) {
-		return false, nil // whoever has put the note there is deleting it
+		return number < claim.Number, nil // a note without its residue
 	}
 	if err != nil {
 		return false, err
 	}
 	made, err := unpackResidue(content, func(etcdlog.RawCommit) error { return nil })
-	// What cannot be read may be of a claim after this one.
-	return err == nil && made.head.Store != f.Store, nil
+	if err != nil || made.head.Origin != Origin(f.Store, segments) {
+		return false, nil //nolint:nilerr // nobody knows whose it is, or it is another log's
+	}
+	// The claims of a store that this one was restored from may have come further.
+	return number < claim.Number || made.head.Store != f.Store, nil
 }
 
 // standIn finds the residue that stands for the segments up to a revision and for as
-// little more as can be; nil: there is none, or none is needed.
+// little more as can be; nil: there is none.
 func (f *Forgetter) standIn(ctx context.Context, rooms []room, segments []etcdlog.Segment, gone int64) (*etcdlog.Residue, error) {
 	var in room
 	var file string
@@ -262,7 +263,7 @@ func (f *Forgetter) standIn(ctx context.Context, rooms []room, segments []etcdlo
 		for _, name := range r.names {
 			of, last, _, is := residueOf(name)
 			recorded := segments[0].Residue != nil && segments[0].Residue.File == of
-			if is && name == of && !recorded && gone > 0 && last >= gone && last < least && slices.Contains(r.names, noteOf(of)) {
+			if is && name == of && !recorded && last >= gone && last < least && slices.Contains(r.names, noteOf(of)) {
 				in, file, least = r, of, last
 			}
 		}
@@ -294,6 +295,9 @@ func (f *Forgetter) adopt(ctx context.Context, in room, file string, segments []
 		return nil, errors.Wrapf(err, "take over %s in %s, which stands for segments that are gone", file, in)
 	}
 	border := upTo(segments, last)
+	if n := slices.IndexFunc(border, func(s etcdlog.Segment) bool { return s.State != etcdlog.Removed && s.State != etcdlog.Forgotten }); n >= 0 {
+		return nil, errors.Newf("%s in %s stands for segments that are gone, of which %s (revision %d to %d) was not out of the store yet when this was backed up: restore a later backup", file, in, border[n].File, border[n].First, border[n].Last)
+	}
 	if end := border[len(border)-1]; r.head.Last != end.Last || r.head.Size != end.After.Size || r.head.Root != end.After.Root {
 		return nil, errors.Newf("%s in %s is not what is left of this log: put back the segments before revision %d", file, in, last)
 	}

@@ -94,8 +94,8 @@ func TestRun_recordDeleted(t *testing.T) {
 	}
 }
 
-// What another store than this one has left, which was restored from it, is cleared away
-// where nothing is lost by it, whatever the number of its claim.
+// What another store than this one has put there, from which this one was restored, is not
+// touched: it may be the only copy that that one has.
 func TestRun_leftByAnotherStore(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, 1_500)
@@ -116,10 +116,15 @@ func TestRun_leftByAnotherStore(t *testing.T) {
 	if err := os.Rename(filepath.Join(b.dir, left), filepath.Join(b.dir, strings.Join(parts, "-"))); err != nil {
 		t.Fatal(err)
 	}
-	b.run(t, 1200)
-	if slices.Contains(b.names(t), strings.Join(parts, "-")) {
-		t.Error("it is there still")
+	left = strings.Join(parts, "-")
+	err := b.archiver(t).Run(t.Context(), b.all[1200].Time, nil)
+	if err == nil || !strings.Contains(err.Error(), left) || !strings.Contains(err.Error(), other.Store.String()) {
+		t.Errorf("it says %v", err)
 	}
+	b.read(t, left)
+	b.same(t)
+	b.write(t, left, nil)
+	b.run(t, 1200)
 	b.same(t)
 	b.sound(t)
 }
@@ -165,7 +170,7 @@ func TestForget_manySegments(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, 1_000)
 	// More than one transaction of etcd's has operations for.
-	if segments := b.pieces(t, len(b.all)-100, 5); len(segments) < 130 {
+	if segments := b.pieces(t, len(b.all)-100, 4); len(segments) < 130 {
 		t.Fatalf("only %d segments", len(segments))
 	}
 	before := b.records(t)
@@ -238,6 +243,68 @@ func TestForget_restoredElsewhere(t *testing.T) {
 		t.Errorf("forgotten up to %v, with %d residues", further, residues)
 	}
 	restored.nowhere(t, restored.ended(t, want))
+}
+
+// A place that is not there, or is empty because nothing is mounted there, is not taken for
+// one whose segments were forgotten; and no residue is deleted meanwhile.
+func TestForget_unmounted(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 1_500)
+	b.run(t, 500)
+	before := b.records(t)
+	second := *b
+	second.dir = filepath.Join(t.TempDir(), "second")
+	second.run(t, 1300)
+	after := b.records(t)
+	want := b.forget(t, 600)
+	if want.Last == 0 {
+		t.Fatal("nothing was forgotten")
+	}
+	for key, value := range after {
+		if before[key] != "" {
+			value = before[key]
+		}
+		b.put(t, key, value) // as if restored from a backup of before
+	}
+	unmount := func(empty bool) (mount func()) {
+		t.Helper()
+		aside := second.dir + "-aside"
+		if err := os.Rename(second.dir, aside); err != nil {
+			t.Fatal(err)
+		}
+		if empty {
+			if err := os.Mkdir(second.dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return func() {
+			if err := os.RemoveAll(second.dir); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Rename(aside, second.dir); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, empty := range []bool{true, false} {
+		mount := unmount(empty)
+		_ = b.forgetter(t).Run(t.Context(), b.all[1].Time, nil)
+		mount()
+		segments, err := b.log.Segments(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range segments {
+			if s.Place == second.dir {
+				second.read(t, s.File) // fails if it was deleted
+			}
+		}
+	}
+	if got := b.forget(t, 1); got != want {
+		t.Fatalf("it was forgotten up to %v, and is up to %v", want, got)
+	}
+	b.behind(t, want)
+	b.nowhere(t, b.ended(t, want))
 }
 
 // A residue that was put into an archive, and came to nothing, is not taken for what is

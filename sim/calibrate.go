@@ -21,14 +21,14 @@ import (
 )
 
 const (
-	hosts  = 16 // that act together
-	active = 4  // of them, where some only listen
-	crowd  = 64 // asks at once on one host, which share commits
-	many   = 200
-	joins  = 10
-	rounds = 4 // in which what is compared takes turns
-	held   = 5_000
-	told   = 20_000 // events of a story
+	hosts     = 16 // that act together
+	active    = 4  // of them, where some only listen
+	crowd     = 64 // asks at once on one host, which share commits
+	manyPools = 200
+	joins     = 10     // daemons that start and end, each time
+	rounds    = 4      // in which what is compared takes turns
+	held      = 5_000  // addresses
+	told      = 20_000 // events of a story
 )
 
 // storyPrefix is where a log is that nobody joins.
@@ -298,41 +298,57 @@ func (b *bed) measureJoins(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	owner, err := join(ctx, b.etcd.endpoint, "owner")
-	if err != nil {
-		return err
-	}
-	for i := range many {
-		if err := owner.open(ctx, fmt.Sprintf("pool-%d", i), netip.MustParsePrefix("172.16.0.0/24")); err != nil {
-			return errors.CombineErrors(err, owner.leave())
-		}
-	}
-	if err := owner.leave(); err != nil {
+	if err := b.openMany(ctx, "owner"); err != nil {
 		return err
 	}
 	lots, err := some("many")
-	b.costs.JoinPool = max(0, lots-few) / many
+	b.costs.JoinPool = max(0, lots-few) / manyPools
 	b.costs.Join = max(0, few-(hosts+1)*b.costs.JoinPool)
 	return err
 }
 
-// measureIndex reads logs as a daemon does that keeps an index: one with many commits in
-// each stream, one with few, and one to which nothing has come.
+// openMany has a host open a grant in each of many pools, which are made the first time.
+func (b *bed) openMany(ctx context.Context, host string) error {
+	owner, err := join(ctx, b.etcd.endpoint, host)
+	if err != nil {
+		return err
+	}
+	for i := range manyPools {
+		if err := owner.open(ctx, fmt.Sprintf("pool-%d", i), netip.MustParsePrefix("172.16.0.0/24")); err != nil {
+			return errors.CombineErrors(err, owner.leave())
+		}
+	}
+	return owner.leave()
+}
+
+// measureIndex reads logs as a daemon does that keeps an index: all of one, one to which
+// nothing has come, and one that has got a commit in each of many streams.
 func (b *bed) measureIndex(ctx context.Context) error {
-	const times = 20
-	read := func(prefix string) (all, nothing time.Duration, f etcdlog.Frontier, err error) {
-		log := etcdlog.New(b.client, prefix)
-		if _, err := log.Store(ctx); err != nil {
-			return 0, 0, f, err
-		}
-		first, err := b.during(func() error {
-			_, err := log.ReadOn(ctx, &f, nil)
-			return err
-		})
-		if err != nil {
-			return 0, 0, f, err
-		}
-		again, err := b.during(func() error {
+	whole := etcdlog.New(b.client, storyPrefix)
+	if _, err := whole.Store(ctx); err != nil {
+		return err
+	}
+	var long etcdlog.Frontier
+	much, err := b.during(func() error {
+		_, err := whole.ReadOn(ctx, &long, nil)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	c := b.costs
+	c.IndexCommit = much.each(much.etcd, float64(long.Commits()))
+
+	log := etcdlog.New(b.client, etcdlog.DefaultPrefix)
+	if _, err := log.Store(ctx); err != nil {
+		return err
+	}
+	var f etcdlog.Frontier
+	if _, err := log.ReadOn(ctx, &f, nil); err != nil {
+		return err
+	}
+	readOn := func(times int) (time.Duration, error) {
+		s, err := b.during(func() error {
 			for range times {
 				if _, err := log.ReadOn(ctx, &f, nil); err != nil {
 					return err
@@ -340,21 +356,28 @@ func (b *bed) measureIndex(ctx context.Context) error {
 			}
 			return nil
 		})
-		nothing = again.etcd / times
-		return max(0, first.etcd-nothing), nothing, f, err
+		return s.each(s.etcd, float64(times)), err
 	}
-	much, _, long, err := read(storyPrefix)
+	const quiet, news = 20, 5
+	nothing, err := readOn(quiet)
 	if err != nil {
 		return err
 	}
-	little, nothing, short, err := read(etcdlog.DefaultPrefix)
-	if err != nil {
-		return err
+	c.IndexStream = nothing / time.Duration(len(f.Streams))
+	var some time.Duration
+	for range news {
+		if err := b.openMany(ctx, "news"); err != nil {
+			return err
+		}
+		took, err := readOn(1)
+		if err != nil {
+			return err
+		}
+		some += took
 	}
-	c := b.costs
-	c.IndexStream = nothing / time.Duration(len(short.Streams))
-	c.IndexCommit = much / time.Duration(long.Commits())
-	c.IndexBehind = max(0, little-time.Duration(short.Commits())*c.IndexCommit) / time.Duration(len(short.Streams))
+	// In the last minute, which is read again, a stream got as many commits as there were
+	// rounds before.
+	c.IndexBehind = max(0, (some-news*nothing)/(news*manyPools)-c.IndexCommit*(news+1)/2)
 	return nil
 }
 

@@ -66,7 +66,7 @@ func TestWrite(t *testing.T) {
 	}
 	tables := func(seed uint64) string {
 		var out strings.Builder
-		if err := write(&out, m, model.Site{Cores: 4, Index: time.Minute, Indexed: 32}, 1000, seed); err != nil {
+		if err := write(&out, m, model.Site{Cores: 4, Index: 2 * time.Second, Indexed: 32}, 1000, seed); err != nil {
 			t.Fatal(err)
 		}
 		return out.String()
@@ -78,7 +78,7 @@ func TestWrite(t *testing.T) {
 	if tables(2) == first {
 		t.Error("another seed tells the same")
 	}
-	for _, want := range []string{"etcd " + m.Etcd, "in truth", "every 1m0s", "10000", "saturated"} {
+	for _, want := range []string{"etcd " + m.Etcd, "in truth", "every 2s", "10000", "saturated"} {
 		if !strings.Contains(first, want) {
 			t.Errorf("nothing is said of %q:\n%s", want, first)
 		}

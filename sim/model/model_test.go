@@ -95,8 +95,9 @@ func TestRun_border(t *testing.T) {
 			return time.Duration(rapid.IntRange(1, most).Draw(t, name)) * µs
 		}
 		c := model.Costs{
-			Commit: cost("commit", 400), Delivery: cost("delivery", 50), KeepAlive: cost("keep-alive", 100),
+			Commit: 100*µs + cost("commit", 300), Delivery: cost("delivery", 50), KeepAlive: cost("keep-alive", 100),
 			IndexCommit: cost("index, a commit", 10), IndexStream: cost("index, a stream", 10),
+			Flush: cost("flush", 300), Disk: cost("disk", 500),
 		}
 		site := model.Site{
 			Share: rapid.IntRange(1, 20).Draw(t, "share"), Cores: rapid.IntRange(1, 8).Draw(t, "cores"),
@@ -107,11 +108,16 @@ func TestRun_border(t *testing.T) {
 			return // a host more or less is too much of it
 		}
 		site.Hosts = border * 8 / 10
-		if o := model.Run(site, c, 3_000, 1); o.Saturated || math.Abs(o.Busy-site.Utilisation(c)) > 0.1 {
-			t.Errorf("below the border: %+v, and %.2f by the formula", o, site.Utilisation(c))
+		// Where a flush is not always under way, some are shared all the same: the formula is on
+		// the safe side then.
+		used, flushes := site.Utilisation(c), c
+		flushes.Flush, flushes.Disk = 0, 0
+		slack := used - site.Utilisation(flushes)
+		if o := model.Run(site, c, 3_000, 1); o.Saturated || o.Busy > used+0.1 || o.Busy < used-slack-0.1 {
+			t.Errorf("below the border: %+v, and %.2f by the formula, of it %.2f for flushes", o, used, slack)
 		}
-		site.Hosts = border * 3
-		if o := model.Run(site, c, 8_000, 1); !o.Saturated && o.Busy < 0.99 {
+		site.Hosts = border * 8
+		if o := model.Run(site, c, 20_000, 1); !o.Saturated && o.Busy < 0.99 {
 			t.Errorf("above the border of %d: %+v", border, o)
 		}
 		site.Index = time.Minute

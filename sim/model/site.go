@@ -42,17 +42,6 @@ func (c Costs) OnOneMachine() Costs {
 	return c
 }
 
-// Slowed are the costs where others use the cores, too, so that all takes so many times as
-// long. They are those of etcd alone: see [Costs.OnOneMachine].
-func (c Costs) Slowed(times float64) Costs {
-	for _, cost := range []*time.Duration{
-		&c.Commit, &c.Event, &c.Flush, &c.Delivery, &c.KeepAlive, &c.Join, &c.JoinPool, &c.IndexStream, &c.IndexBehind, &c.IndexCommit,
-	} {
-		*cost = time.Duration(float64(*cost) * times)
-	}
-	return c
-}
-
 const (
 	// lifeEvents are what a container leaves in the log: allocated, attributed, released;
 	// on a host that is not busy each is a commit of its own.
@@ -107,9 +96,10 @@ func (s Site) reading(c Costs) time.Duration {
 // far as they can be: from 1 on it cannot keep up.
 func (s Site) Utilisation(c Costs) float64 {
 	commit := c.Commit + time.Duration(s.watchers())*c.Delivery
-	flushes := 0.0
-	if c.Disk > 0 {
-		flushes = min(s.Events(), 1/c.Disk.Seconds())
+	// A flush begins when the one before is on disk.
+	flushes := s.Events()
+	if each := c.Flush + c.Disk; each > 0 {
+		flushes = min(flushes, 1/each.Seconds())
 	}
 	busy := s.Events()*commit.Seconds() + flushes*c.Flush.Seconds() + float64(s.Hosts)*c.KeepAlive.Seconds()/leaseEvery.Seconds()
 	if s.Index > 0 {
