@@ -36,10 +36,9 @@ lab: ## as root: a shell among LAB_HOSTS (3) hosts with real Docker engines, on 
 	@$(GO) build -o bin/lab-shell ./lab/shell
 	@exec ./bin/lab-shell
 
-# Where no goroutine of ours runs beside another there is nothing for the race
-# detector to see, and it takes most of the time: it instruments the etcd of the test
-# as well. e2e starts the programs as they are built for users. Of a package of either
-# kind, single tests may be of the other.
+# Where goroutines of ours share next to nothing the race detector finds little, and takes
+# most of the time: it instruments the etcd of the test as well. Tests of these packages
+# that do share run under it below. e2e starts the programs as they are built for users.
 calm_tests := ipamlog$$|/archive$$|/backup$$|/config$$|/legacy$$|/events$$|/projection(/.*)?$$|/render$$|/replay/(columns|index|timespec)$$|/operator$$|/cli$$|/bench(/.*)?$$|/sim(/.*)?$$|/packaging(/.*)?$$|/e2e$$
 calm_alone := ^TestReadFindsEveryCommit$$
 

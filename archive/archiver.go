@@ -294,7 +294,7 @@ func (a *Archiver) besides(ctx context.Context, commits []etcdlog.RawCommit, s e
 
 // commitsOf are the commits of a segment, in their order.
 func commitsOf(content []byte) (commits []etcdlog.RawCommit, err error) {
-	err = unpack(content, func(head) error { return nil }, func(_ []byte, c etcdlog.RawCommit) error {
+	err = unpack(content, nil, func(_ []byte, c etcdlog.RawCommit) error {
 		commits = append(commits, c)
 		return nil
 	})
@@ -386,7 +386,7 @@ func (a *Archiver) remove(ctx context.Context, s etcdlog.Segment, tell Progress)
 		some = some[:0]
 		return err
 	}
-	err = unpack(content, func(head) error { return nil }, func(_ []byte, c etcdlog.RawCommit) error {
+	err = unpack(content, nil, func(_ []byte, c etcdlog.RawCommit) error {
 		if some = append(some, c); len(some) < removeTogether {
 			return nil
 		}

@@ -245,7 +245,7 @@ func (f *Forgetter) needless(ctx context.Context, r room, name string, claim etc
 	if err != nil {
 		return false, err
 	}
-	made, err := unpackResidue(content, func(etcdlog.RawCommit) error { return nil })
+	made, err := unpackResidue(content, nil)
 	if err != nil || made.head.Origin != Origin(f.Store, segments) {
 		return false, nil //nolint:nilerr // nobody knows whose it is, or it is another log's
 	}
@@ -284,7 +284,7 @@ func (f *Forgetter) adopt(ctx context.Context, in room, file string, segments []
 	if err != nil {
 		return nil, err
 	}
-	r, err := unpackResidue(content, func(etcdlog.RawCommit) error { return nil })
+	r, err := unpackResidue(content, nil)
 	if err == nil {
 		var keys Keys
 		if keys, err = ParseKeys(f.Key.Public); err == nil {

@@ -95,7 +95,7 @@ func TestRun_recordDeleted(t *testing.T) {
 }
 
 // What another store than this one has put there, from which this one was restored, is not
-// touched: it may be the only copy that that one has.
+// touched: it may be the only copy that the other one has.
 func TestRun_leftByAnotherStore(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, 1_500)

@@ -18,22 +18,27 @@ import (
 // not exist.
 var ErrNotThere = errors.New("the archive does not have it")
 
-// Place is where segments are kept: a directory, or a bucket of an object store. Safe
-// for concurrent use.
-type Place interface {
-	// Put keeps a file whole, and so that it survives a power cut. One of this name is
-	// replaced. It returns [ErrNotThere] if somebody has cleared the file away while it was
-	// being written.
-	Put(ctx context.Context, name string, content []byte) error
+// Source is where segments are read. Safe for concurrent use.
+type Source interface {
 	// Get opens a file. It returns [ErrNotThere].
 	Get(ctx context.Context, name string) (io.ReadCloser, error)
-	// Delete deletes a file. That it is not there is no error.
-	Delete(ctx context.Context, name string) error
 	// List lists the names of all files, sorted. It returns [ErrNotThere] for a directory
 	// that does not exist.
 	List(ctx context.Context) ([]string, error)
 	// String is the place as [OpenPlace] takes it.
 	String() string
+}
+
+// Place is where segments are kept: a directory, or a bucket of an object store. Safe
+// for concurrent use.
+type Place interface {
+	Source
+	// Put keeps a file whole, and so that it survives a power cut. One of this name is
+	// replaced. It returns [ErrNotThere] if somebody has cleared the file away while it was
+	// being written.
+	Put(ctx context.Context, name string, content []byte) error
+	// Delete deletes a file. That it is not there is no error.
+	Delete(ctx context.Context, name string) error
 }
 
 // OpenPlace returns the place of a name: an absolute directory, or s3://BUCKET/PREFIX.
@@ -50,12 +55,12 @@ func OpenPlace(name string) (Place, error) {
 	return directory(filepath.Clean(name)), nil
 }
 
-// together are several places as one. What is put there goes to the first.
-type together []Place
+// together are several places as one.
+type together []Source
 
 // Together is the places where segments are, as one; with a name: the one place of that
-// name, wherever they were put.
-func Together(segments []etcdlog.Segment, instead string) (Place, error) {
+// name, wherever they were put. There are no files where there are no segments.
+func Together(segments []etcdlog.Segment, instead string) (Source, error) {
 	var names []string
 	for _, s := range segments {
 		if !slices.Contains(names, s.Place) {
@@ -73,9 +78,6 @@ func Together(segments []etcdlog.Segment, instead string) (Place, error) {
 		}
 		all = append(all, place)
 	}
-	if len(all) == 1 {
-		return all[0], nil
-	}
 	return all, nil
 }
 
@@ -87,13 +89,9 @@ func (t together) String() string {
 	return strings.Join(names, " and ")
 }
 
-// Put implements [Place].
-func (t together) Put(ctx context.Context, name string, content []byte) error {
-	return t[0].Put(ctx, name, content)
-}
-
-// Get implements [Place].
+// Get implements [Source].
 func (t together) Get(ctx context.Context, name string) (f io.ReadCloser, err error) {
+	err = errors.Wrapf(ErrNotThere, "look for %s", name)
 	for _, p := range t {
 		if f, err = p.Get(ctx, name); !errors.Is(err, ErrNotThere) {
 			break
@@ -102,17 +100,7 @@ func (t together) Get(ctx context.Context, name string) (f io.ReadCloser, err er
 	return f, err
 }
 
-// Delete implements [Place].
-func (t together) Delete(ctx context.Context, name string) error {
-	for _, p := range t {
-		if err := p.Delete(ctx, name); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// List implements [Place].
+// List implements [Source].
 func (t together) List(ctx context.Context) ([]string, error) {
 	var all []string
 	for _, p := range t {
@@ -127,7 +115,7 @@ func (t together) List(ctx context.Context) ([]string, error) {
 }
 
 // readAll reads a file of a place.
-func readAll(ctx context.Context, p Place, name string) ([]byte, error) {
+func readAll(ctx context.Context, p Source, name string) ([]byte, error) {
 	f, err := p.Get(ctx, name)
 	if err != nil {
 		return nil, err

@@ -36,7 +36,7 @@ func (s *Shelf) Read(ctx context.Context, segment etcdlog.Segment, take func(etc
 		_, err := unpackResidue(content, take)
 		return err
 	}
-	return unpack(content, func(head) error { return nil }, func(_ []byte, c etcdlog.RawCommit) error { return take(c) })
+	return unpack(content, nil, func(_ []byte, c etcdlog.RawCommit) error { return take(c) })
 }
 
 // Missing implements [etcdlog.Archive].
@@ -45,7 +45,7 @@ func (s *Shelf) Missing(ctx context.Context, segment etcdlog.Segment) (map[event
 	if err != nil {
 		return nil, err
 	}
-	r, err := unpackResidue(content, func(etcdlog.RawCommit) error { return nil })
+	r, err := unpackResidue(content, nil)
 	return r.head.Missing, err
 }
 

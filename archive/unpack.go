@@ -27,11 +27,12 @@ const (
 	widest = 64 << 20
 )
 
-// unpack goes over a segment's file: its head, and each commit with its line.
+// unpack goes over a segment's file: its head, and each commit with its line. Who is told of
+// neither passes nil.
 func unpack(content []byte, begin func(head) error, take func(text []byte, c etcdlog.RawCommit) error) error {
 	return unpackFile(content, func(text []byte) error {
 		h, err := decodeHead(text)
-		if err != nil {
+		if err != nil || begin == nil {
 			return err
 		}
 		return begin(h)

@@ -48,7 +48,7 @@ type Report struct {
 // the end. expected, if not nil, are the segments that the store knows in this place.
 // tell, if not nil, is told how many segments were read. What is wrong is in the report;
 // the error says that it could not be found out.
-func Verify(ctx context.Context, place Place, keys Keys, kept []Checkpoint, expected []etcdlog.Segment, tell func(int)) (*Report, error) {
+func Verify(ctx context.Context, place Source, keys Keys, kept []Checkpoint, expected []etcdlog.Segment, tell func(int)) (*Report, error) {
 	v := &verifier{place: place, keys: keys, report: &Report{Origin: keys.Origin, Findings: []Finding{}}, borders: map[int64]tlog.Hash{}, within: map[int64]tlog.Hash{}}
 	v.borders[0], _ = (&Tree{}).root()
 	for _, c := range kept {
@@ -81,7 +81,7 @@ func Verify(ctx context.Context, place Place, keys Keys, kept []Checkpoint, expe
 }
 
 type verifier struct {
-	place   Place
+	place   Source
 	keys    Keys
 	report  *Report
 	borders map[int64]tlog.Hash // the roots between segments, by the trees' sizes

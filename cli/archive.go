@@ -153,7 +153,7 @@ func counted(n int, one, several string) string {
 }
 
 // proven says what an archive has, and as what it proved itself.
-func proven(r *archive.Report, place archive.Place) string {
+func proven(r *archive.Report, place archive.Source) string {
 	if r.Segments == 0 {
 		return "the archive has no segment"
 	}
@@ -185,7 +185,7 @@ func proofFlags(cmd *cobra.Command, into *proof) {
 
 // verify verifies an archive. expected are the segments that the store knows; nil where
 // there is no store.
-func (p proof) verify(ctx context.Context, place archive.Place, keys archive.Keys, expected []etcdlog.Segment) (*archive.Report, error) {
+func (p proof) verify(ctx context.Context, place archive.Source, keys archive.Keys, expected []etcdlog.Segment) (*archive.Report, error) {
 	var kept []archive.Checkpoint
 	for _, file := range p.kept {
 		text, err := readShort(file)

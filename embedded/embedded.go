@@ -37,7 +37,7 @@ type Options struct {
 	// election takes five ticks, and etcd grants no lease shorter than
 	// seven ticks.
 	TickMs uint
-	// NoFsync gives up durability for speed. For tests alone.
+	// NoFsync gives up durability for speed: for tests, and for logs made in bulk.
 	NoFsync bool
 	// Retention is how long superseded revisions stay readable at least. A
 	// server that runs on drops them by twice that time and a tenth. 0 means

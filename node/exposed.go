@@ -11,7 +11,7 @@ import (
 )
 
 // tellExposed warns of secrets that every user of this machine can read: who has the
-// daemon's may write its log.
+// daemon's password or key may write its log.
 func tellExposed(cfg config.Global, log zerolog.Logger) {
 	for _, secret := range []struct{ option, path string }{{"--password-file", cfg.PasswordFile}, {"--key", cfg.Key}} {
 		info, err := os.Stat(secret.path)

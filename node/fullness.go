@@ -16,11 +16,11 @@ type sizes struct {
 func (s sizes) part() float64 { return float64(s.inUse) / float64(s.quota) }
 
 const (
-	// sink is by how much of the quota a mark must be fallen below before it is told of
-	// again: superseded revisions come and go by themselves.
+	// sink is how far, as a part of the quota, the use must fall below a mark before that
+	// mark is told of again: superseded revisions come and go by themselves.
 	sink = 0.05
-	// rateOver is how far back the rate is taken, and rateFrom from how long a view on:
-	// the compactions of less say more than the log's growth.
+	// The rate is taken over rateOver at most, and over rateFrom at least: in less time
+	// compactions move more than the log does.
 	rateOver = 7 * 24 * time.Hour
 	rateFrom = time.Hour
 	// fileMark is the part of the quota from which on a file with much free space in it

@@ -78,7 +78,11 @@ func do(ctx context.Context, f flags) error {
 
 // costs are those that are kept, or measured now.
 func costs(ctx context.Context, f flags) (m measured, err error) {
-	if !f.calibrate {
+	switch {
+	case f.calibrate:
+	case f.keep != "":
+		return m, errors.New("--keep keeps what --calibrate measures: give both")
+	default:
 		return m, errors.Wrap(json.Unmarshal(kept, &m), "read costs.json")
 	}
 	m, err = calibrate(ctx, f.stretch, func(what string) { fmt.Fprintf(os.Stderr, "sim: measuring %s …\n", what) })

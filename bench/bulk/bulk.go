@@ -6,7 +6,7 @@
 // A [Story] is told commit by commit. [Write] puts each under its key, as a write of
 // its own with a revision of its own, and writes the guards that follow at the end.
 // The result is what the append path would have left, which its test compares; but
-// nobody else may use the log meanwhile, for the guards are behind.
+// nobody may decide anything on the log meanwhile, for the guards are behind.
 package bulk
 
 import (
@@ -22,18 +22,19 @@ import (
 )
 
 const (
-	// lanes is how many commits are on their way together, and as many wait for
-	// them: so far their revisions may differ from the order in which they are told.
-	// The story's clocks are to be nearer to each other than anybody notices.
+	// lanes is how many streams are written at once, each with one commit waiting:
+	// revisions may differ from the story's order by twice as many. The story's clocks are
+	// to be nearer to each other than anybody notices.
 	lanes = 16
-	// told is after how many commits progress is.
+	// told is how many commits lie between two calls of progress.
 	told = 1024
 	// operations is what etcd takes in a transaction.
 	operations = 128
 )
 
 // Write puts commits into an empty log below a prefix, each stream's in their order.
-// progress, if not nil, is told how many are there.
+// progress, if not nil, is told how many are there, from another goroutine. What is below
+// the prefix already is not looked at.
 func Write(ctx context.Context, client *clientv3.Client, prefix string, commits iter.Seq[events.Commit], progress func(int)) error {
 	if _, err := etcdlog.New(client, prefix).Found(ctx); err != nil {
 		return err

@@ -47,6 +47,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx); err != nil {
+		stop()
 		fmt.Fprintln(os.Stderr, "churn:", err)
 		os.Exit(1)
 	}
@@ -55,8 +56,12 @@ func main() {
 func run(ctx context.Context) error {
 	total := pflag.Int("events", 3_000_000, "how many events are written, each time")
 	every := pflag.Int("every", 500_000, "after how many events it is looked, and archived")
-	server := pflag.String("store", "", "be the etcd in this directory (for churn itself)")
+	server := pflag.String("store", "", "be the etcd in this directory")
+	_ = pflag.CommandLine.MarkHidden("store") // it is for churn itself
 	pflag.Parse()
+	if *every < 1 || *total < *every {
+		return errors.Newf("--every %d is not between 1 and --events %d", *every, *total)
+	}
 	if *server != "" {
 		return serve(ctx, *server)
 	}
