@@ -164,33 +164,6 @@ func TestRun_unfinished(t *testing.T) {
 	only("forgotten")
 }
 
-// However many segments there are, they are forgotten in one step, and again after a
-// restore from before.
-func TestForget_manySegments(t *testing.T) {
-	t.Parallel()
-	b := newBed(t, 1_000)
-	// More than one transaction of etcd's has operations for.
-	if segments := b.pieces(t, len(b.all)-100, 4); len(segments) < 130 {
-		t.Fatalf("only %d segments", len(segments))
-	}
-	before := b.records(t)
-	b.forget(t, 300)
-	want := b.forget(t, len(b.all)-150)
-	for key, value := range before {
-		b.put(t, key, value)
-	}
-	if _, _, err := b.log.Read(t.Context(), 0, nil); !errors.Is(err, etcdlog.ErrArchive) {
-		t.Errorf("what was forgotten is read: %v", err)
-	}
-	if got := b.forget(t, 1); got != want {
-		t.Fatalf("it was forgotten up to %v, and is up to %v", want, got)
-	}
-	b.behind(t, want)
-	b.sound(t)
-	b.offline(t)
-	b.nowhere(t, b.ended(t, want))
-}
-
 // A store that was restored elsewhere begins to count its claims anew: what the old one has
 // forgotten since is forgotten there as well, by who runs it again.
 func TestForget_restoredElsewhere(t *testing.T) {

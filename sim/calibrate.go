@@ -358,7 +358,7 @@ func (b *bed) measureIndex(ctx context.Context) error {
 		})
 		return s.each(s.etcd, float64(times)), err
 	}
-	const quiet, news = 20, 5
+	const quiet, news = 20, 3
 	nothing, err := readOn(quiet)
 	if err != nil {
 		return err
