@@ -20,7 +20,8 @@ import (
 	"github.com/ipamlog/ipamlog/replay/index"
 )
 
-// amidKV does something else before one of the requests that are made of it.
+// amidKV does something else before one of the requests that are made of it. However long
+// that takes, nobody's patience ends over it.
 type amidKV struct {
 	clientv3.KV
 	before func()
@@ -28,12 +29,12 @@ type amidKV struct {
 
 func (k amidKV) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
 	k.before()
-	return k.KV.Get(ctx, key, opts...)
+	return k.KV.Get(context.WithoutCancel(ctx), key, opts...)
 }
 
 func (k amidKV) Txn(ctx context.Context) clientv3.Txn {
 	k.before()
-	return k.KV.Txn(ctx)
+	return k.KV.Txn(context.WithoutCancel(ctx))
 }
 
 // amid does a task of the bed, in which something else happens before the n-th request. It
