@@ -110,12 +110,17 @@ func (a *Archiver) seal(ctx context.Context, segments []etcdlog.Segment, before 
 	if worth, err := a.worth(ctx, before); err != nil || !worth {
 		return false, err
 	}
+	tasting := a.Commits == 0 && a.weight == 0
 	part, err := a.oldest.Next(ctx, reached.Last, reached.Running, before, a.size())
-	if err == nil && a.weigh(part) {
-		part, err = a.oldest.Next(ctx, reached.Last, reached.Running, before, a.size())
-	}
 	if err != nil || len(part.Commits) == 0 {
 		return false, err
+	}
+	a.weigh(part)
+	if tasting {
+		part, err = a.oldest.Next(ctx, reached.Last, reached.Running, before, a.size())
+		if err != nil || len(part.Commits) == 0 { // another archiver was faster
+			return false, err
+		}
 	}
 	// Only who has something to seal claims: that ends what others have begun.
 	claim, err := a.Log.ClaimArchive(ctx)
@@ -163,18 +168,13 @@ func (a *Archiver) worth(ctx context.Context, before time.Time) (bool, error) {
 	return n > 0, err
 }
 
-// weigh takes note of how large commits are, and says whether a segment is to have another
-// number of them than it was thought.
-func (a *Archiver) weigh(part etcdlog.Stretch) bool {
-	thought := a.size()
-	if len(part.Commits) > 0 {
-		a.weight = 0
-		for _, c := range part.Commits {
-			a.weight += len(c.Value)
-		}
-		a.weight = max(a.weight/len(part.Commits), 1)
+// weigh takes note of how large commits are.
+func (a *Archiver) weigh(part etcdlog.Stretch) {
+	a.weight = 0
+	for _, c := range part.Commits {
+		a.weight += len(c.Value)
 	}
-	return thought == tasted && a.size() != tasted
+	a.weight = max(a.weight/len(part.Commits), 1)
 }
 
 // clear deletes what archivers have left that stopped before their segment was written

@@ -101,11 +101,7 @@ func (l *Log) Lower(ctx context.Context, format int) error {
 	}
 	var only []clientv3.Cmp
 	if format < segmentsFormat {
-		resp, err := l.get(ctx, l.keys.segments(), clientv3.WithPrefix())
-		if err != nil {
-			return errors.Wrap(err, "look whether a part of the log is in an archive")
-		}
-		segments, err := decodeSegments(resp.Kvs)
+		segments, resp, err := l.records(ctx, 0)
 		if err != nil {
 			return err
 		}

@@ -87,14 +87,20 @@ func (l *Log) Segments(ctx context.Context) ([]Segment, error) {
 
 // segmentsAt lists the segments there were at a revision; 0 means now.
 func (l *Log) segmentsAt(ctx context.Context, at int64) ([]Segment, error) {
+	segments, _, err := l.records(ctx, at)
+	return segments, err
+}
+
+// records also returns the answer that has the segments' records.
+func (l *Log) records(ctx context.Context, at int64) ([]Segment, *clientv3.GetResponse, error) {
 	resp, err := l.get(ctx, l.keys.segments(), clientv3.WithPrefix(), l.at(at))
 	if err != nil {
-		return nil, errors.Wrap(err, "read which segments of the log are in an archive")
+		return nil, nil, errors.Wrap(err, "read which segments of the log are in an archive")
 	}
 	segments, err := decodeSegments(resp.Kvs)
 	slices.SortFunc(segments, func(a, b Segment) int { return cmp.Compare(a.First, b.First) })
 	settle(segments)
-	return segments, err
+	return segments, resp, err
 }
 
 func decodeSegments(kvs []*mvccpb.KeyValue) ([]Segment, error) {

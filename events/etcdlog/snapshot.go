@@ -76,19 +76,13 @@ func (l *Log) Snapshot(ctx context.Context, progress func(int)) (*Snapshot, erro
 
 // readSegments puts the segments' records into a snapshot as they were at a revision.
 func (l *Log) readSegments(ctx context.Context, pin int64, s *Snapshot) error {
-	resp, err := l.get(ctx, l.keys.segments(), clientv3.WithPrefix(), l.at(pin))
-	if err != nil {
-		return errors.Wrap(err, "read which segments of the log are in an archive")
-	}
-	segments, err := decodeSegments(resp.Kvs)
+	segments, resp, err := l.records(ctx, pin)
 	if err != nil {
 		return err
 	}
 	if slices.ContainsFunc(segments, func(sealed Segment) bool { return sealed.Last > s.Revision }) {
 		return errors.New("the log was archived up to what is younger than this backup: run it again")
 	}
-	of := lastPart([]byte(l.keys.segments()), string(l.keys))
-	s.Guards = slices.DeleteFunc(s.Guards, func(g RawGuard) bool { return strings.HasPrefix(g.Key, of) })
 	for _, kv := range resp.Kvs {
 		s.Guards = append(s.Guards, RawGuard{lastPart(kv.Key, string(l.keys)), kv.Value})
 	}
@@ -96,7 +90,7 @@ func (l *Log) readSegments(ctx context.Context, pin int64, s *Snapshot) error {
 	return nil
 }
 
-// readState reads all but the log, at one revision.
+// readState reads all but the log and its segments, at one revision.
 func (l *Log) readState(ctx context.Context) (*Snapshot, error) {
 	for {
 		pin, err := l.Revision(ctx)
@@ -112,6 +106,7 @@ func (l *Log) readState(ctx context.Context) (*Snapshot, error) {
 				written = append(written, kv)
 			case strings.HasPrefix(string(kv.Key), l.keys.restored()):
 				restored = append(restored, kv)
+			case strings.HasPrefix(string(kv.Key), l.keys.segments()): // see readSegments
 			case IsGuard(key):
 				s.Guards = append(s.Guards, RawGuard{key, kv.Value})
 			}
